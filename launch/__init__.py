@@ -1,0 +1,1 @@
+"""Starting Lockstep on one host, a cluster or a TPU VM."""
