@@ -1,0 +1,48 @@
+"""The names that a gin file can use.
+
+The only list of them. Everything here is plain Python that knows nothing of
+gin; to make a new model, decoder or augmentation available, add its line.
+"""
+
+from input import augment, decode, pipeline, sources
+from models import resnet, simple_cnn
+from trainer import (
+    config,
+    engine,
+    losses,
+    optimizers,
+    recipe,
+    schedules,
+)
+
+_NAMES = (
+    ("trainer", "train", recipe.Recipe),
+    ("trainer", "make_engine", engine.make_engine),
+    ("input", "train_data", pipeline.TrainData),
+    ("input", "eval_data", pipeline.EvalData),
+    ("input", "test_data", pipeline.EvalData),
+    ("input", "tfrecords", sources.TFRecords),
+    ("input", "synthetic", sources.Synthetic),
+    ("input", "as_stored", decode.AsStored),
+    ("input", "random_resized_crop", decode.RandomResizedCrop),
+    ("input", "resize_center_crop", decode.ResizeCenterCrop),
+    ("input", "random_crop", augment.random_crop),
+    ("input", "random_flip", augment.random_flip),
+    ("input", "cutout", augment.cutout),
+    ("models", "simple_cnn", simple_cnn.simple_cnn),
+    ("models", "small_resnet", resnet.small_resnet),
+    ("models", "resnet", resnet.resnet),
+    ("trainer", "sgd", optimizers.sgd),
+    ("trainer", "adam", optimizers.adam),
+    ("trainer", "adamw", optimizers.adamw),
+    ("trainer", "constant", schedules.constant),
+    ("trainer", "cosine", schedules.cosine),
+    ("trainer", "stepwise", schedules.stepwise),
+    ("trainer", "softmax_cross_entropy", losses.softmax_cross_entropy),
+)
+
+
+def register() -> None:
+    """Makes all names known to gin; to be called once, before parsing."""
+    for module, name, function in _NAMES:
+        config.register(function, name, module)

@@ -1,0 +1,111 @@
+"""What the binaries share: flags, and errors as exit codes."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+from absl import app, flags, logging
+
+from input import errors as input_errors
+from trainer import bindings, config, engine, errors, recipe
+
+BAD_CONFIG = 2
+BAD_DATA = 3
+PREEMPTED = 75
+
+_GIN_FILE = flags.DEFINE_multi_string(
+    "gin_file",
+    None,
+    "Path of a gin file, relative to the current folder or to the repository. "
+    "May be repeated; later files win.",
+)
+_GIN_PARAM = flags.DEFINE_multi_string(
+    "gin_param",
+    [],
+    'One gin binding that wins over the files, such as "train.seed=1". May be '
+    "repeated.",
+)
+MODEL_DIR = flags.DEFINE_string(
+    "model_dir",
+    None,
+    "Directory of the run: checkpoints, metrics, report. Made if missing; a "
+    "run that is there goes on from its newest checkpoint.",
+)
+
+
+def load_recipe() -> recipe.Recipe:
+    """Returns the recipe that --gin_file and --gin_param describe.
+
+    Raises:
+        errors.ConfigError: There is no gin file, or it is wrong.
+        input_errors.DataError: The data set cannot be read in full.
+    """
+    if not _GIN_FILE.value:
+        raise errors.ConfigError(
+            "--gin_file is missing. Name a recipe, such as "
+            "--gin_file=gin/digits.gin."
+        )
+    bindings.register()
+    config.parse(_GIN_FILE.value, _GIN_PARAM.value)
+    loaded = config.call("train")
+    loaded.check_data()
+    return loaded
+
+
+def make_engine() -> engine.Engine:
+    """Returns the engine that the gin file names, started."""
+    return config.call("make_engine")
+
+
+def require_model_dir() -> str:
+    """Returns --model_dir, or raises errors.ConfigError."""
+    if not MODEL_DIR.value:
+        raise errors.ConfigError(
+            "--model_dir is missing. Name a directory for the run, such as "
+            "--model_dir=runs/first."
+        )
+    return MODEL_DIR.value
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Parses flags, calls `main` and exits with its code.
+
+    A mistake of the user's ends with one message and its code; anything else
+    with a traceback and 1.
+    """
+
+    def guarded(arguments: Sequence[str]) -> int:
+        if len(arguments) > 1:
+            return _fail(
+                f"{arguments[1]!r} is not a flag. All settings are flags: see "
+                "--help.",
+                BAD_CONFIG,
+            )
+        try:
+            return main() or 0
+        except errors.ConfigError as error:
+            return _fail(error, BAD_CONFIG)
+        except input_errors.DataError as error:
+            return _fail(error, BAD_DATA)
+        except tf.errors.OpError as error:
+            if "IteratorGetNext" not in str(error):
+                raise
+            return _fail(f"The data cannot be read: {error.message}", BAD_DATA)
+
+    logging.set_verbosity(logging.INFO)
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def _parse_flags(arguments: Sequence[str]) -> list[str]:
+    """Ends with code 2, not absl's 1, where a flag is wrong."""
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        sys.exit(_fail(error, BAD_CONFIG))
+
+
+def _fail(error: object, code: int) -> int:
+    # gin adds where it was when the error passed; one message is enough.
+    text = str(error).split("\n  In call to configurable")[0]
+    print(f"error: {text}", file=sys.stderr)
+    return code
