@@ -1,0 +1,178 @@
+"""Where examples come from: shards of records, and how to read one record."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from input import dataset
+
+ReadImage = Callable[[tf.Tensor], tf.Tensor]
+
+
+class Source(Protocol):
+    """A data set as a pipeline sees it."""
+
+    @property
+    def info(self) -> dataset.DatasetInfo:
+        """What is known of the data set before it is read."""
+
+    def check(self, split: str) -> None:
+        """Raises errors.DataError where the split cannot be read in full."""
+
+    def read(self, split: str, shard: tf.Tensor) -> tf.data.Dataset:
+        """Returns the serialised records of one shard (its int64 index)."""
+
+    def parse(
+        self,
+        record: tf.Tensor,
+        read_image: ReadImage,
+        shape: tuple[int, int, int],
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the image (uint8, `shape`) and label (int32) of a record."""
+
+    def names(self, split: str, indices: Sequence[int]) -> list[str]:
+        """Returns what people call the examples at some positions."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TFRecords:
+    """A directory that `input.convert` has written.
+
+    Attributes:
+        data_dir: Path of the directory; may be on gs://.
+
+    Raises:
+        errors.DataError: There is no readable dataset.json in it.
+    """
+
+    data_dir: str
+
+    def __post_init__(self) -> None:
+        _ = self.info
+
+    @functools.cached_property
+    def info(self) -> dataset.DatasetInfo:
+        """The contents of dataset.json."""
+        return dataset.load(self.data_dir)
+
+    def check(self, split: str) -> None:
+        """Holds the files of the split against dataset.json."""
+        dataset.verify(self.info, self.data_dir, split)
+
+    def read(self, split: str, shard: tf.Tensor) -> tf.data.Dataset:
+        """Returns the serialised tf.train.Examples of one file."""
+        paths = tf.constant(
+            [os.path.join(self.data_dir, s.file) for s in self.info.splits[split]]
+        )
+        # 8 MiB reads: on gs:// each is a request.
+        return tf.data.TFRecordDataset(paths[shard], buffer_size=8 << 20)
+
+    def parse(
+        self,
+        record: tf.Tensor,
+        read_image: ReadImage,
+        shape: tuple[int, int, int],
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Reads `image/encoded` and `image/class/label`."""
+        features = tf.io.parse_single_example(
+            record,
+            {
+                "image/encoded": tf.io.FixedLenFeature([], tf.string),
+                "image/class/label": tf.io.FixedLenFeature([], tf.int64),
+            },
+        )
+        label = tf.cast(features["image/class/label"], tf.int32)
+        return read_image(features["image/encoded"]), label
+
+    def names(self, split: str, indices: Sequence[int]) -> list[str]:
+        """Reads `image/filename` of the examples."""
+        sizes = [shard.examples for shard in self.info.splits[split]]
+        ends = np.cumsum(sizes)
+        found = []
+        for index in indices:
+            shard = int(np.searchsorted(ends, index, side="right"))
+            records = self.read(split, tf.constant(shard, tf.int64))
+            inside = index - int(ends[shard] - sizes[shard])
+            record = next(iter(records.skip(inside).take(1)))
+            parsed = tf.train.Example.FromString(record.numpy())
+            names = parsed.features.feature["image/filename"].bytes_list.value
+            found.append(names[0].decode(errors="replace") if names else "")
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthetic:
+    """Made-up images, for `--dry_run` and for speed tests without data.
+
+    The label decides the brightness, so that a network can learn it.
+
+    Attributes:
+        examples: Number of examples by split.
+        num_classes: At least 2; labels go round robin.
+        image_shape: [height, width, channels]; a decoder that makes another
+            size gets that size.
+    """
+
+    examples: Mapping[str, int] = dataclasses.field(
+        default_factory=lambda: {"train": 1024, "validation": 256}
+    )
+    num_classes: int = 10
+    image_shape: tuple[int, int, int] = (32, 32, 3)
+
+    @functools.cached_property
+    def info(self) -> dataset.DatasetInfo:
+        """A description without files."""
+        channels = self.image_shape[2]
+        return dataset.DatasetInfo(
+            splits={
+                split: (dataset.Shard(file="", examples=count, bytes=0),)
+                for split, count in self.examples.items()
+            },
+            class_names=tuple(str(i) for i in range(self.num_classes)),
+            label_counts={
+                split: tuple(
+                    len(range(i, count, self.num_classes))
+                    for i in range(self.num_classes)
+                )
+                for split, count in self.examples.items()
+            },
+            image_shape=self.image_shape,
+            channel_mean=(127.5,) * channels,
+            channel_std=(64.0,) * channels,
+            fingerprint=f"synthetic-{self}",
+        )
+
+    def check(self, split: str) -> None:
+        """Raises errors.DataError for an unknown split."""
+        self.info.examples(split)
+
+    def read(self, split: str, shard: tf.Tensor) -> tf.data.Dataset:
+        """Returns the numbers of the examples, as strings."""
+        del shard
+        count = self.info.examples(split)
+        return tf.data.Dataset.range(count).map(tf.strings.as_string)
+
+    def parse(
+        self,
+        record: tf.Tensor,
+        read_image: ReadImage,
+        shape: tuple[int, int, int],
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draws an image from the number of the example."""
+        del read_image
+        number = tf.strings.to_number(record, tf.int32)
+        label = number % self.num_classes
+        noise = tf.random.stateless_uniform(
+            shape, seed=tf.stack([number, 0]), maxval=64, dtype=tf.int32
+        )
+        brightness = label * 192 // self.num_classes
+        return tf.cast(noise + brightness, tf.uint8), label
+
+    def names(self, split: str, indices: Sequence[int]) -> list[str]:
+        """Returns the numbers of the examples."""
+        return [f"{split} {index}" for index in indices]
