@@ -1,0 +1,170 @@
+"""What is done between stretches of training; see `loop.run`."""
+
+import contextlib
+import dataclasses
+import math
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+from absl import logging
+
+from trainer import checkpoint, evaluation, loop, progress, results, state, writer
+
+
+class DivergedError(RuntimeError):
+    """The loss is not a number any more."""
+
+
+class MetricsLog:
+    """Writes the mean over all stretches since it last wrote."""
+
+    def __init__(
+        self, to: writer.Writer, due: loop.Trigger, horizon_steps: int
+    ) -> None:
+        self._writer = to
+        self._due = due
+        self._total_steps = horizon_steps
+        self._pending: list[loop.Progress] = []
+
+    def __call__(self, latest: loop.Progress) -> None:
+        """Gathers a stretch, and writes when it is time."""
+        self._pending.append(latest)
+        if not self._due(latest.step):
+            return
+        merged = merge(self._pending)
+        self._pending = []
+        seconds = max(merged.seconds, 1e-9)
+        self._writer.write(
+            "train",
+            merged.step,
+            {
+                "loss": merged.loss,
+                "top_1_accuracy": merged.top_1_accuracy,
+                "learning_rate": merged.learning_rate,
+                "gradient_norm": merged.gradient_norm,
+                "images_per_second": merged.examples / seconds,
+                "input_wait_fraction": merged.input_wait_seconds / seconds,
+                "skipped_steps": merged.skipped,
+            },
+        )
+        logging.info(
+            "step %d/%d: %s",
+            merged.step,
+            self._total_steps,
+            progress.describe(merged),
+        )
+
+
+def merge(stretches: list[loop.Progress]) -> loop.Progress:
+    """Returns several stretches in a row as one."""
+    examples = max(sum(p.examples for p in stretches), 1.0)
+    return dataclasses.replace(
+        stretches[-1],
+        steps=sum(p.steps for p in stretches),
+        loss=sum(p.loss * p.examples for p in stretches) / examples,
+        top_1_accuracy=sum(p.top_1_accuracy * p.examples for p in stretches)
+        / examples,
+        examples=examples,
+        skipped=sum(p.skipped for p in stretches),
+        seconds=sum(p.seconds for p in stretches),
+        input_wait_seconds=sum(p.input_wait_seconds for p in stretches),
+    )
+
+
+def stop_when_diverged(latest: loop.Progress) -> None:
+    """Raises DivergedError where the loss is not finite."""
+    if not math.isfinite(latest.loss):
+        raise DivergedError(
+            f"The loss is {latest.loss} at step {latest.step} (within the last "
+            f"{latest.steps} steps); learning rate {latest.learning_rate:.3g}, "
+            f"gradient norm {latest.gradient_norm:.3g}. No checkpoint of this "
+            "state is written. Lower the learning rate, lengthen the warm-up "
+            "or set the optimizer's clip_norm."
+        )
+
+
+def save(
+    to: checkpoint.Checkpoints, train: state.TrainState
+) -> Callable[[loop.Progress], None]:
+    """Returns an action that writes a checkpoint."""
+    return lambda latest: to.save(latest.step, train.variables())
+
+
+class Evaluate:
+    """Evaluates a split, writes what it found and logs it."""
+
+    def __init__(
+        self,
+        evaluator: evaluation.Evaluator,
+        model_dir: str,
+        to: writer.Writer,
+    ) -> None:
+        self._evaluator = evaluator
+        self._model_dir = model_dir
+        self._writer = to
+        self._last: results.EvaluationResult | None = None
+
+    def __call__(self, latest: loop.Progress) -> None:
+        """Evaluates the weights as they are."""
+        self.at(latest.step)
+
+    def at(self, step: int) -> results.EvaluationResult:
+        """Returns the result at a step; evaluates once for each."""
+        if self._last is None or self._last.step != step:
+            self._last = self._evaluate(step)
+        return self._last
+
+    def _evaluate(self, step: int) -> results.EvaluationResult:
+        data = self._evaluator.data
+        steps = data.steps(self._evaluator.global_batch_size)
+        result = self._evaluator(step, progress.EvaluationBar(data.split, steps))
+        values = {"split": data.split} | result.metrics
+        self._writer.write("eval", step, values)
+        self._writer.flush()
+        folder = os.path.join(self._model_dir, "evaluation")
+        result.save(os.path.join(folder, f"{data.split}.npz"))
+        logging.info(
+            "step %d, %s: loss %.4f, top-1 %.2f %% of %d examples",
+            step,
+            data.split,
+            result.metrics["loss"],
+            100 * result.metrics["top_1_accuracy"],
+            result.examples,
+        )
+        return result
+
+
+class StopOnSignal:
+    """Ends training in good order after SIGTERM or Ctrl-C.
+
+    Attributes:
+        received: Name of the signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+
+    def __call__(self, latest: loop.Progress) -> None:
+        """Stops the loop where a signal has come."""
+        if self.received:
+            raise loop.StopTraining
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[None]:
+        """Listens while the context lasts; a second Ctrl-C interrupts."""
+
+        def note(number: int, frame: object) -> None:
+            name = signal.Signals(number).name
+            if self.received and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.received = name
+            logging.info("%s: stopping after the steps under way.", name)
+
+        signals = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, note) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,164 @@
+"""Exact evaluation: every example of a split counts once.
+
+Replicas return what they found for each example. The host adds up in float64
+and whole numbers, so that the result does not depend on the batch size or the
+number of replicas beyond the rounding of a single example's loss.
+"""
+
+import dataclasses
+import heapq
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from input import pipeline, spec
+from trainer import engine, losses, results, step
+
+_MISTAKES = 24
+
+
+class Counts:
+    """What has been found so far, as sums and counts."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.loss = 0.0
+        self.top_1 = 0
+        self.top_5 = 0
+        self.confusion = np.zeros((num_classes, num_classes), np.int64)
+        # (confidence, index, label, predicted, image): a heap, the least
+        # confident mistake first.
+        self.mistakes: list[tuple[float, int, int, int, np.ndarray]] = []
+
+    def add(self, found: dict[str, np.ndarray], images: Any) -> None:
+        """Counts the real rows of one replica's batch.
+
+        Args:
+            found: What `step.eval_step` returned.
+            images: uint8 [b, height, width, channels]; read only for rows
+                that are among the worst mistakes.
+        """
+        real = found["mask"] > 0
+        labels, predicted = found["label"][real], found["predicted"][real]
+        self.loss += float(found["loss"][real].sum(dtype=np.float64))
+        self.top_1 += int((found["rank"][real] < 1).sum())
+        self.top_5 += int((found["rank"][real] < 5).sum())
+        np.add.at(self.confusion, (labels, predicted), 1)
+        for row in np.flatnonzero(real & (found["rank"] > 0)):
+            confidence = float(found["confidence"][row])
+            full = len(self.mistakes) == _MISTAKES
+            if full and confidence <= self.mistakes[0][0]:
+                continue
+            mistake = (
+                confidence,
+                int(found["index"][row]),
+                int(found["label"][row]),
+                int(found["predicted"][row]),
+                np.asarray(images[row]),
+            )
+            push = heapq.heappushpop if full else heapq.heappush
+            push(self.mistakes, mistake)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """Evaluates a model on one split, as often as asked.
+
+    Attributes:
+        data: The split.
+        engine: Where to run.
+        predict: A compiled `step.eval_step` of a batch.
+        global_batch_size: Rows of a batch over all replicas.
+    """
+
+    data: pipeline.EvalData
+    engine: engine.Engine
+    predict: Callable[[Any], Any]
+    global_batch_size: int
+
+    def __call__(
+        self, at_step: int, progress: Callable[[Iterator[Any]], Iterator[Any]]
+    ) -> results.EvaluationResult:
+        """Evaluates the weights as they are.
+
+        Args:
+            at_step: Step of the weights, for the result.
+            progress: Wraps the iterator of batches, to show how far it is.
+        """
+        began = time.monotonic()
+        info = self.data.source.info
+        counts = Counts(len(info.class_names))
+        batches = self.engine.iterate(
+            lambda host: self.data.dataset(
+                host, global_batch_size=self.global_batch_size
+            ).take(self.data.steps(self.global_batch_size) * host.replicas)
+        )
+        for batch in progress(batches):
+            self._count(counts, self.predict(batch), batch[spec.IMAGE])
+        examples = int(counts.confusion.sum())
+        if examples != self.data.examples:
+            raise RuntimeError(
+                f"Split {self.data.split!r} gave {examples} examples, but "
+                f"dataset.json says {self.data.examples}: a shard has changed "
+                "since the conversion. Convert it again."
+            )
+        metrics = {
+            "loss": counts.loss / examples,
+            "top_1_accuracy": counts.top_1 / examples,
+            "top_5_accuracy": counts.top_5 / examples,
+            "examples": examples,
+            "seconds": time.monotonic() - began,
+        }
+        return self._result(at_step, counts, metrics)
+
+    def _count(self, counts: Counts, found: Any, images: Any) -> None:
+        per_replica = {
+            name: self.engine.local_results(value)
+            for name, value in found.items()
+        }
+        for i, pixels in enumerate(self.engine.local_results(images)):
+            counts.add(
+                {name: np.asarray(v[i]) for name, v in per_replica.items()},
+                pixels,
+            )
+
+    def _result(
+        self, at_step: int, counts: Counts, metrics: dict[str, float]
+    ) -> results.EvaluationResult:
+        worst = sorted(counts.mistakes, key=lambda m: (-m[0], m[1]))
+        names = self.data.source.names(self.data.split, [m[1] for m in worst])
+        return results.EvaluationResult(
+            split=self.data.split,
+            step=at_step,
+            metrics=metrics,
+            class_names=self.data.source.info.class_names,
+            confusion_matrix=counts.confusion,
+            mistakes=tuple(
+                results.Mistake(image, label, predicted, confidence, name)
+                for (confidence, _, label, predicted, image), name in zip(
+                    worst, names, strict=True
+                )
+            ),
+        )
+
+
+def make_evaluator(
+    data: pipeline.EvalData,
+    on: engine.Engine,
+    model: keras.Model,
+    preprocess: step.Preprocess,
+    loss: losses.Loss,
+    global_batch_size: int,
+) -> Evaluator:
+    """Returns an evaluator with its step compiled once."""
+
+    @tf.function
+    def predict(batch: Any) -> Any:
+        return on.run(
+            lambda rows: step.eval_step(model, preprocess, loss, rows), batch
+        )
+
+    return Evaluator(data, on, predict, global_batch_size)

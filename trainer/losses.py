@@ -1,0 +1,39 @@
+"""Loss functions: from labels and logits to one number for each example."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
+    """Returns the cross entropy of a softmax over the classes.
+
+    Args:
+        label_smoothing: Share of the target that is spread evenly over all
+            classes, in [0, 1). Source: Szegedy et al. 2015, arXiv:1512.00567,
+            section 7.
+
+    Returns:
+        A function of labels (int32 [b]) and logits (float32 [b, classes])
+        that gives float32 [b].
+
+    Raises:
+        ValueError: `label_smoothing` is out of range.
+    """
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(
+            f"label_smoothing={label_smoothing} must be in [0, 1); 0.1 is usual."
+        )
+
+    def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        log_probabilities = tf.nn.log_softmax(logits)
+        hits = -tf.gather(log_probabilities, labels, axis=1, batch_dims=1)
+        if not label_smoothing:
+            return hits
+        # The smoothed target is (1 - s) * one_hot + s / classes everywhere.
+        everywhere = -tf.reduce_mean(log_probabilities, axis=1)
+        return (1 - label_smoothing) * hits + label_smoothing * everywhere
+
+    return loss

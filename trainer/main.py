@@ -1,0 +1,70 @@
+"""Trains a classifier as a gin file says.
+
+    python -m trainer.main --gin_file=gin/digits.gin --model_dir=runs/digits
+
+Run the same command again to go on where it stopped. Exit codes: 0 done; 2 bad
+flag or config; 3 bad data; 75 stopped by a signal with a checkpoint committed,
+run it again; 1 anything else.
+"""
+
+import logging as python_logging
+import time
+
+from absl import flags, logging
+
+from trainer import actions, cli, config, plan, report, rundir, session
+from trainer import train as train_lib
+
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run",
+    False,
+    "Build everything, print the plan, take one step and write nothing.",
+)
+_ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
+    "allow_config_change",
+    False,
+    "Go on in a --model_dir whose run was started with another config.",
+)
+
+
+def main() -> int:
+    """Trains, evaluates and reports; returns the exit code."""
+    began = time.monotonic()
+    recipe = cli.load_recipe()
+    model_dir = "" if _DRY_RUN.value else cli.require_model_dir()
+    parts = session.build(recipe, cli.make_engine())
+    logging.info("Engine: %s.", parts.engine.describe())
+    if _DRY_RUN.value:
+        print(plan.describe(parts))
+        print(plan.try_one_step(parts))
+        return 0
+    if parts.engine.is_chief:
+        rundir.begin(
+            model_dir,
+            parts,
+            config.operative_config(),
+            _ALLOW_CONFIG_CHANGE.value,
+        )
+    try:
+        final = train_lib.train(parts, model_dir)
+    except train_lib.Preempted as stopped:
+        logging.warning("%s", stopped)
+        return cli.PREEMPTED
+    except actions.DivergedError as error:
+        logging.error("%s", error)
+        return 1
+    if parts.engine.is_chief:
+        path = report.write_report(model_dir)
+        scores = "; ".join(
+            f"top-1 accuracy {100 * result.metrics['top_1_accuracy']:.2f} % on "
+            f"{result.split} ({result.examples:,} examples)"
+            for result in final[-1:]
+        )
+        seconds = time.monotonic() - began
+        print(f"{scores or 'trained'} after {seconds:.0f} s; report: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    python_logging.getLogger("matplotlib").setLevel(python_logging.WARNING)
+    cli.run(main)

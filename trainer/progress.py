@@ -1,0 +1,84 @@
+"""What a person sees while a run goes on."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import tqdm
+from absl import logging
+
+from trainer import loop
+
+_LOG_SECONDS = 30.0
+
+
+def _on_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+class TrainingBar:
+    """A live line on a terminal; nothing elsewhere, where logs speak."""
+
+    def __init__(self, start_step: int, total_steps: int) -> None:
+        self._bar = tqdm.tqdm(
+            total=total_steps,
+            initial=start_step,
+            unit="step",
+            desc="train",
+            dynamic_ncols=True,
+            disable=not _on_terminal(),
+        )
+
+    def __call__(self, progress: loop.Progress) -> None:
+        """Shows the last stretch."""
+        self._bar.set_postfix_str(describe(progress), refresh=False)
+        self._bar.update(progress.steps)
+
+    def __enter__(self) -> "TrainingBar":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
+
+
+def describe(progress: loop.Progress) -> str:
+    """Returns loss, accuracy, speed and input wait in one line."""
+    seconds = max(progress.seconds, 1e-9)
+    return (
+        f"loss {progress.loss:.4f}, top-1 {progress.top_1_accuracy:.1%}, "
+        f"{progress.examples / seconds:,.0f} images/s, "
+        f"input wait {progress.input_wait_seconds / seconds:.0%}"
+    )
+
+
+class EvaluationBar:
+    """Wraps the batches of an evaluation to show how far it is."""
+
+    def __init__(self, split: str, steps: int) -> None:
+        self._split = split
+        self._steps = steps
+
+    def __call__(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Yields the batches."""
+        if _on_terminal():
+            yield from tqdm.tqdm(
+                batches,
+                total=self._steps,
+                unit="batch",
+                desc=f"evaluate {self._split}",
+                leave=False,
+                dynamic_ncols=True,
+            )
+            return
+        said = time.monotonic()
+        for done, batch in enumerate(batches):
+            if time.monotonic() - said > _LOG_SECONDS:
+                said = time.monotonic()
+                logging.info(
+                    "evaluate %s: %d of %d batches",
+                    self._split,
+                    done,
+                    self._steps,
+                )
+            yield batch

@@ -1,0 +1,142 @@
+"""model_dir: what a run says of itself, and whether it may go on there."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from importlib import metadata
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from models import summary
+from trainer import config, errors, results, session
+
+# They decide where and how often, not what is learnt.
+_FREE = (
+    "DATA_DIR",
+    "make_engine.",
+    "tfrecords.data_dir",
+    "train.checkpoint_every",
+    "train.evaluate_every",
+    "train.keep_checkpoints",
+    "train.log_every",
+    "train.steps_per_loop",
+)
+
+
+def begin(
+    model_dir: str,
+    parts: session.Session,
+    operative_config: str,
+    allow_config_change: bool,
+) -> None:
+    """Claims a model_dir for a run, or for its continuation.
+
+    Writes run.json and operative_config.gin, and removes an earlier DONE.
+
+    Raises:
+        errors.ConfigError: Another training lives there.
+    """
+    before = _load(os.path.join(model_dir, "run.json"))
+    path = os.path.join(model_dir, "operative_config.gin")
+    if before and not allow_config_change:
+        _check_same(model_dir, before, parts, path, operative_config)
+    done = os.path.join(model_dir, "DONE")
+    if tf.io.gfile.exists(done):
+        tf.io.gfile.remove(done)
+    described = describe(model_dir, parts)
+    if before:
+        described["started"] = before.get("started", described["started"])
+    results.write_atomically(path, operative_config.encode())
+    results.write_atomically(
+        os.path.join(model_dir, "run.json"),
+        json.dumps(described, indent=1, ensure_ascii=False).encode(),
+    )
+
+
+def finish(model_dir: str, step: int) -> None:
+    """Writes DONE: training has ended at this step."""
+    results.write_atomically(
+        os.path.join(model_dir, "DONE"), json.dumps({"step": step}).encode()
+    )
+
+
+def _load(path: str) -> dict[str, Any] | None:
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        return json.loads(file.read())
+
+
+def _check_same(
+    model_dir: str,
+    before: dict[str, Any],
+    parts: session.Session,
+    config_path: str,
+    operative_config: str,
+) -> None:
+    fingerprint = parts.recipe.train_data.source.info.fingerprint
+    changed = []
+    if before["data_fingerprint"] != fingerprint:
+        changed.append(
+            f"data set: {before['data_fingerprint'][:12]} -> {fingerprint[:12]}"
+        )
+    with tf.io.gfile.GFile(config_path) as file:
+        old = config.settings(file.read())
+    changed += [
+        str(difference)
+        for difference in config.differences(
+            old, config.settings(operative_config)
+        )
+        if not difference.name.startswith(_FREE)
+    ]
+    if changed:
+        raise errors.ConfigError(
+            f"--model_dir={model_dir} holds a run of a different config:\n  "
+            + "\n  ".join(changed)
+            + "\nUse a new --model_dir, or pass --allow_config_change to go "
+            "on from its checkpoint with the new config."
+        )
+
+
+def describe(model_dir: str, parts: session.Session) -> dict[str, Any]:
+    """Returns the contents of run.json."""
+    recipe, info = parts.recipe, parts.recipe.train_data.source.info
+    return {
+        "name": os.path.basename(os.path.normpath(model_dir)),
+        "lockstep_version": metadata.version("lockstep"),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "python": platform.python_version(),
+        "git_commit": _git_commit(),
+        "seed": recipe.seed,
+        "engine": parts.engine.name,
+        "num_replicas": parts.engine.num_replicas,
+        "precision": recipe.precision,
+        "global_batch_size": recipe.global_batch_size,
+        "parameters": summary.parameter_count(parts.state.model),
+        "data_fingerprint": info.fingerprint,
+        "train_examples": recipe.train_data.examples,
+        "label_counts": {s: list(c) for s, c in info.label_counts.items()},
+        "class_names": list(info.class_names),
+        "started": round(time.time(), 3),
+    }
+
+
+def _git_commit() -> str | None:
+    """Returns the commit of this code, or None outside a checkout."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    try:
+        answer = subprocess.run(
+            ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

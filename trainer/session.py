@@ -1,0 +1,117 @@
+"""A recipe on an engine: the parts of a run, built and put together."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from input import augment, pipeline
+from trainer import (
+    engine,
+    errors,
+    evaluation,
+    loop,
+    precision,
+    recipe,
+    state,
+    step,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """The built parts of a run.
+
+    Attributes:
+        recipe: What was asked for.
+        engine: Where it runs.
+        state: Weights and all else that training changes.
+        preprocess: From uint8 pixels to what the network sees.
+    """
+
+    recipe: recipe.Recipe
+    engine: engine.Engine
+    state: state.TrainState
+    preprocess: step.Preprocess
+
+    def take_steps(self, start_step: int) -> loop.TakeSteps:
+        """Returns the compiled training loop, its data at a given step."""
+        return loop.compile_steps(
+            self.engine, self.state, self._train_step(), self._batches(start_step)
+        )
+
+    def evaluator(self, data: pipeline.EvalData) -> evaluation.Evaluator:
+        """Returns an evaluator of the model on a split."""
+        return evaluation.make_evaluator(
+            data,
+            self.engine,
+            self.state.model,
+            self.preprocess,
+            self.recipe.loss,
+            self.recipe.global_batch_size,
+        )
+
+    def _train_step(self) -> step.TrainStep:
+        chosen = self.recipe
+        return step.TrainStep(
+            engine=self.engine,
+            preprocess=self.preprocess,
+            augments=chosen.augment,
+            loss=chosen.loss,
+            optimizer=chosen.optimizer,
+            horizon=chosen.horizon,
+            global_batch_size=chosen.global_batch_size,
+            seed=chosen.seed,
+            batch_norm=chosen.batch_norm,
+        )
+
+    def _batches(self, start_step: int) -> Iterator[Any]:
+        return self.engine.iterate(
+            lambda host: self.recipe.train_data.dataset(
+                host,
+                global_batch_size=self.recipe.global_batch_size,
+                seed=self.recipe.seed,
+                start_step=start_step,
+            )
+        )
+
+
+def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
+    """Makes the variables of a run, initialised from its seed.
+
+    Raises:
+        errors.ConfigError: The batch cannot be divided among the replicas, or
+            the network does not fit the data.
+    """
+    try:
+        on.host.replica_batch_size(chosen.global_batch_size)
+    except ValueError as error:
+        raise errors.ConfigError(f"train.{error}") from error
+    keras.utils.set_random_seed(chosen.seed % 2**32)
+    if chosen.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with on.scope(), precision.dtype_policy(chosen.precision):
+        model = chosen.model(
+            num_classes=chosen.classes,
+            image_shape=chosen.train_data.image_shape,
+        )
+        _check_model(model, chosen)
+        built = state.create(model, chosen.optimizer, chosen.precision)
+    info = chosen.train_data.source.info
+    preprocess = functools.partial(
+        augment.preprocess, mean=info.channel_mean, std=info.channel_std
+    )
+    return Session(chosen, on, built, preprocess)
+
+
+def _check_model(model: keras.Model, chosen: recipe.Recipe) -> None:
+    outputs = model.output_shape[-1]
+    if outputs != chosen.classes:
+        raise errors.ConfigError(
+            f"The model {model.name!r} has {outputs} outputs for "
+            f"{chosen.classes} classes. Its builder must use the num_classes "
+            "it is given."
+        )

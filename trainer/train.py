@@ -1,0 +1,96 @@
+"""Training from a built session to final results: wiring only."""
+
+import os
+
+from absl import logging
+
+from trainer import (
+    actions,
+    checkpoint,
+    loop,
+    progress,
+    results,
+    rundir,
+    session,
+    writer,
+)
+
+
+class Preempted(Exception):  # noqa: N818 - a request, not an error
+    """A signal ended training; a checkpoint is committed."""
+
+
+def train(
+    parts: session.Session, model_dir: str
+) -> list[results.EvaluationResult]:
+    """Trains to the end of the recipe, from the newest checkpoint if any.
+
+    Args:
+        parts: A recipe built on an engine.
+        model_dir: A directory that `rundir.begin` has claimed.
+
+    Returns:
+        The final results on `eval_data` and `test_data`, as far as given.
+
+    Raises:
+        Preempted: SIGTERM or Ctrl-C came.
+        actions.DivergedError: The loss is not finite.
+        errors.ConfigError: No checkpoint can be read, or they are of another
+            model.
+    """
+    recipe, total = parts.recipe, parts.recipe.horizon.total_steps
+    checkpoints = checkpoint.Checkpoints(
+        os.path.join(model_dir, "checkpoints"), recipe.keep_checkpoints
+    )
+    start = checkpoints.restore_newest(parts.state.variables()) or 0
+    if start:
+        logging.info("Going on from step %d of %d.", start, total)
+    out = writer.Writer(model_dir, enabled=parts.engine.is_chief)
+    out.write("run", start, {"engine": parts.engine.describe()})
+    evaluations = [
+        actions.Evaluate(parts.evaluator(data), model_dir, out)
+        for data in recipe.evaluations
+    ]
+    stop = actions.StopOnSignal()
+    with stop.watch(), progress.TrainingBar(start, total) as bar:
+        done = loop.run(
+            parts.take_steps(start),
+            _plan(parts, checkpoints, out, evaluations, bar, stop),
+            start_step=start,
+            total_steps=total,
+            steps_per_loop=recipe.steps_per_loop,
+        )
+    if done < total:
+        checkpoints.save(done, parts.state.variables())
+        raise Preempted(
+            f"{stop.received}: stopped at step {done} of {total}; a checkpoint "
+            "is committed. Run the same command again to go on."
+        )
+    final = [evaluate.at(done) for evaluate in evaluations]
+    if parts.engine.is_chief:
+        rundir.finish(model_dir, done)
+    return final
+
+
+def _plan(
+    parts: session.Session,
+    checkpoints: checkpoint.Checkpoints,
+    out: writer.Writer,
+    evaluations: list[actions.Evaluate],
+    bar: progress.TrainingBar,
+    stop: actions.StopOnSignal,
+) -> list[tuple[loop.Trigger, loop.Action]]:
+    """Returns what is done when, in order."""
+    recipe, total = parts.recipe, parts.recipe.horizon.total_steps
+    log_due = loop.every(recipe.steps("log_every"), total)
+    save_due = loop.every(recipe.steps("checkpoint_every"), total)
+    evaluate_due = loop.every(recipe.steps("evaluate_every"), total)
+    plan: list[tuple[loop.Trigger, loop.Action]] = [
+        (loop.always, actions.stop_when_diverged),
+        (loop.always, bar),
+        (loop.always, actions.MetricsLog(out, log_due, total)),
+        (save_due, actions.save(checkpoints, parts.state)),
+    ]
+    if recipe.eval_data is not None:
+        plan.append((evaluate_due, evaluations[0]))
+    return [*plan, (loop.always, stop)]

@@ -1,0 +1,56 @@
+"""Numbers to disk: metrics.jsonl for programs, TensorBoard for people."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+Scalar = float | int | str
+
+
+class Writer:
+    """Appends to the metrics of a run; a no-op on all hosts but the chief.
+
+    A restarted run appends as well: where a step occurs twice, the later line
+    counts.
+    """
+
+    def __init__(self, model_dir: str, enabled: bool = True) -> None:
+        self._enabled = enabled
+        self._path = os.path.join(model_dir, "metrics.jsonl")
+        self._board_dir = os.path.join(model_dir, "tensorboard")
+        self._boards: dict[str, tf.summary.SummaryWriter] = {}
+
+    def write(self, kind: str, step: int, values: Mapping[str, Scalar]) -> None:
+        """Writes one line.
+
+        Args:
+            kind: `train`, `eval` or `run`.
+            step: Steps taken when the values were true.
+            values: Numbers go to TensorBoard too, except those of `run`.
+        """
+        if not self._enabled:
+            return
+        line = {"kind": kind, "step": step, "time": round(time.time(), 3)}
+        with tf.io.gfile.GFile(self._path, "a") as file:
+            file.write(json.dumps(line | dict(values)) + "\n")
+        if kind == "run":
+            return
+        with self._board(str(values.get("split", kind))).as_default(step):
+            for name, value in values.items():
+                if not isinstance(value, str):
+                    tf.summary.scalar(name, value)
+
+    def flush(self) -> None:
+        """Makes TensorBoard's files readable up to now."""
+        for board in self._boards.values():
+            board.flush()
+
+    def _board(self, name: str) -> tf.summary.SummaryWriter:
+        if name not in self._boards:
+            self._boards[name] = tf.summary.create_file_writer(
+                os.path.join(self._board_dir, name)
+            )
+        return self._boards[name]
