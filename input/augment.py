@@ -46,11 +46,12 @@ class Rows:
             maxval: Upper end, never reached.
             dtype: float32 or int32.
         """
+        # Named, since the default generator is another one under XLA.
         seed = tf.random.experimental.stateless_fold_in(
-            self.seed, zlib.crc32(name.encode()) & 0x7FFFFFFF
+            self.seed, zlib.crc32(name.encode()) & 0x7FFFFFFF, alg="philox"
         )
         drawn = tf.random.stateless_uniform(
-            [self.global_count], seed, minval, maxval, dtype
+            [self.global_count], seed, minval, maxval, dtype, alg="philox"
         )
         return tf.slice(drawn, [self.first], [self.count])
 

@@ -11,6 +11,10 @@ import tensorflow as tf
 
 from input import dataset
 
+# Made-up shards of the size that ImageNet's have.
+_SYNTHETIC_SHARD = 1024
+_SYNTHETIC_SHARD_BYTES = 1024 * 110_000
+
 ReadImage = Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -130,7 +134,14 @@ class Synthetic:
         channels = self.image_shape[2]
         return dataset.DatasetInfo(
             splits={
-                split: (dataset.Shard(file="", examples=count, bytes=0),)
+                split: tuple(
+                    dataset.Shard(
+                        file="",
+                        examples=min(_SYNTHETIC_SHARD, count - start),
+                        bytes=_SYNTHETIC_SHARD_BYTES,
+                    )
+                    for start in range(0, count, _SYNTHETIC_SHARD)
+                )
                 for split, count in self.examples.items()
             },
             class_names=tuple(str(i) for i in range(self.num_classes)),
@@ -153,9 +164,9 @@ class Synthetic:
 
     def read(self, split: str, shard: tf.Tensor) -> tf.data.Dataset:
         """Returns the numbers of the examples, as strings."""
-        del shard
-        count = self.info.examples(split)
-        return tf.data.Dataset.range(count).map(tf.strings.as_string)
+        start = shard * _SYNTHETIC_SHARD
+        end = tf.minimum(start + _SYNTHETIC_SHARD, self.examples[split])
+        return tf.data.Dataset.range(start, end).map(tf.strings.as_string)
 
     def parse(
         self,

@@ -1,0 +1,1 @@
+"""Data sets: conversion to sharded TFRecords, and reading them back."""

@@ -1,0 +1,208 @@
+r"""Converts pictures to a data set for training: TFRecords and dataset.json.
+
+python -m input.convert --source=digits --output=data/digits
+
+python -m input.convert --source=idx \
+  --input=/usr/share/datasets/fashion-mnist --output=data/fashion_mnist
+
+python -m input.convert --source=folder --input=PHOTOS --output=data/photos
+
+Exit codes: 0 done; 2 a flag is wrong; 3 the pictures are bad; 1 anything else,
+such as an interrupt. Unless it is 0, nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+import tensorflow as tf
+from absl import flags, logging
+
+from input.conversion import SOURCES, Conversion, Request, convert
+from input.convert_sources import DEFAULT_SPLIT
+from input.errors import DataError, UsageError
+from input.staging import interruptible
+
+_RECIPES = {"digits": "gin/digits.gin", "idx": "gin/fashion_mnist.gin"}
+_CLASSES_IN_SUMMARY = 10
+
+_TEXT_FLAGS = {
+    "source": "What to read: digits (8x8 digits, come with scikit-learn), idx "
+    "(the four files of the MNIST family) or folder (JPEG and PNG files, "
+    "<split>/<class>/* or <class>/*). Required.",
+    "input": "Folder to read. Required, but not used by digits.",
+    "output": "Folder of the data set, to be made. Required.",
+    "split": "Fractions of the images for each split, which add up to 1; every "
+    "class is divided alike. If the source has splits of its own, its train "
+    "is divided and the others stay. Default: the source's own splits, or "
+    f"{DEFAULT_SPLIT}.",
+}
+# Name: default, least value, text.
+_NUMBER_FLAGS: dict[str, tuple[int | None, int | None, str]] = {
+    "shards": (
+        None,
+        1,
+        "Files per split. Default: one per 150 MB and at least 8; never more "
+        "than there are images.",
+    ),
+    "seed": (
+        0,
+        None,
+        "Seed, an integer, of the split and of the order of the images.",
+    ),
+    "allow_unreadable": (
+        0,
+        0,
+        "Number of unreadable images to leave out; one more fails the run.",
+    ),
+    "workers": (
+        None,
+        1,
+        "Threads, each of which writes one file at a time; the result does "
+        "not depend on it. Default: one per CPU.",
+    ),
+}
+_BOOLEAN_FLAGS = {
+    "overwrite": "Whether to replace the output if it holds something. It "
+    "stays as it is until the new data set is complete.",
+    "help": "Show this.",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the conversion that the flags ask for.
+
+    Args:
+        arguments: Name of the program and its flags.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        values = _define_flags()
+        surplus = values(arguments)[1:]
+        if values.help:
+            print(f"{__doc__}\nFlags:{values.get_help()}")
+            return 0
+        if surplus:
+            raise UsageError(
+                f"{surplus[0]!r} is not a flag. Write --NAME=VALUE; --help "
+                "lists the flags."
+            )
+        with interruptible():
+            request = _request(values)
+            print(_summary(request.source, convert(request)))
+    except (UsageError, flags.Error) as e:
+        return _fail(str(e), 2)
+    except DataError as e:
+        return _fail(str(e), 3)
+    except KeyboardInterrupt as e:
+        return _fail(f"interrupted by {e}. Nothing is left behind.", 1)
+    except (OSError, tf.errors.OpError) as e:
+        return _fail(f"{e}. Nothing is left behind.", 1)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"input.convert: {message}", file=sys.stderr)
+    return code
+
+
+def _define_flags() -> flags.FlagValues:
+    """Returns the flags, apart from those of other binaries."""
+    values = flags.FlagValues()
+    for name, text in _TEXT_FLAGS.items():
+        flags.DEFINE_string(name, "", text, flag_values=values)
+    for name, (number, low, text) in _NUMBER_FLAGS.items():
+        flags.DEFINE_integer(
+            name, number, text, lower_bound=low, flag_values=values
+        )
+    for name, text in _BOOLEAN_FLAGS.items():
+        flags.DEFINE_bool(name, False, text, flag_values=values)
+    flags.DEFINE_list(
+        "class_names",
+        [],
+        "Names of the labels 0, 1, ... of --source=idx, separated by commas. "
+        "Default: 0,1,2,3,4,5,6,7,8,9.",
+        flag_values=values,
+    )
+    return values
+
+
+def _request(values: flags.FlagValues) -> Request:
+    if values.source not in SOURCES:
+        problem = f"={values.source!r} is unknown" if values.source else ""
+        raise UsageError(
+            f"--source{problem or ' is missing'}. Give one of: "
+            f"{', '.join(SOURCES)}."
+        )
+    return Request(
+        source=values.source,
+        output=values.output,
+        input=values.input,
+        shards=values.shards,
+        split=values.split,
+        seed=values.seed,
+        overwrite=values.overwrite,
+        allow_unreadable=values.allow_unreadable,
+        workers=values.workers,
+        class_names=tuple(values.class_names),
+    )
+
+
+def _summary(source: str, result: Conversion) -> str:
+    """Returns what was made, and what to do next, for the screen."""
+    info = result.info
+    images = sum(info.examples(split) for split in info.splits)
+    size = sum(s.bytes for shards in info.splits.values() for s in shards)
+    names = ", ".join(info.class_names[:_CLASSES_IN_SUMMARY])
+    if info.num_classes > _CLASSES_IN_SUMMARY:
+        names += ", ..."
+    kind = "grey" if info.channels == 1 else "RGB"
+    low, high = (
+        "x".join(map(str, reversed(size or ())))
+        for size in (info.smallest_image, info.largest_image)
+    )
+    sizes = low if low == high else f"{low} to {high}"
+    splits = [
+        f"  {split:<12}{info.examples(split):>12,} images in "
+        f"{len(shards)} shards"
+        for split, shards in info.splits.items()
+    ]
+    left_out = [
+        f"  left out    {len(lines):>12,} {what}"
+        for lines, what in (
+            (result.unreadable, "unreadable images"),
+            (result.skipped, "files or folders that are no images"),
+        )
+        if lines
+    ]
+    model_dir = os.path.join("runs", os.path.basename(result.output))
+    data_dir = shlex.quote(f'DATA_DIR="{result.output}"')
+    return "\n".join(
+        [
+            f"Wrote {result.output}",
+            *splits,
+            *left_out,
+            f"  {info.num_classes} classes: {names}",
+            f"  {kind} {info.image_format.upper()}, width x height {sizes}, "
+            f"{size / 1e6:,.1f} MB",
+            f"  {result.seconds:.1f} seconds, "
+            f"{images / result.seconds:,.0f} images/s",
+            "Next:",
+            "  python -m trainer.main --gin_file="
+            f"{_RECIPES.get(source, 'YOUR_RECIPE.gin')} \\",
+            f"    --gin_param={data_dir} --model_dir={shlex.quote(model_dir)}",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    flags.FLAGS(sys.argv[:1])  # absl logging wants to see its flags parsed
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # nothing here needs a GPU
+    sys.exit(main(sys.argv))

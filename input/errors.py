@@ -1,0 +1,18 @@
+"""Errors of the input package that end a run with a known exit code."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """The data are bad: a missing shard, a corrupt image, an empty split.
+
+    The message names the file, says what is wrong and what to do. Binaries
+    print it without a traceback and end with exit code 3.
+    """
+
+
+class UsageError(ValueError):
+    """A flag of an input binary is wrong: name, value, rule and fix.
+
+    Binaries print the message without a traceback and end with exit code 2.
+    """

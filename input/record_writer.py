@@ -1,0 +1,164 @@
+"""Writes the shards of a converted data set, several at a time.
+
+Measured on 2 cores with JPEGs of 500x375: one thread converts 315 images a
+second, two threads 543, two processes 650. The work is done in C++ without
+Python's lock, so threads get most of it, and they neither import TensorFlow
+anew (6 seconds) nor need a protocol for interrupts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent import futures
+
+import tensorflow as tf
+
+from input import image_check
+from input.convert_sources import Picture
+from input.dataset import Shard
+from input.tally import Tally
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardPlan:
+    """What goes into one shard.
+
+    Attributes:
+        split: The split it belongs to.
+        file: Name of the file.
+        pictures: What it holds, in order.
+    """
+
+    split: str
+    file: str
+    pictures: Sequence[Picture]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardResult:
+    """What was written.
+
+    Attributes:
+        split: The split it belongs to.
+        shard: The file; it may hold 0 examples if all were unreadable.
+        tally: Statistics of the images in it; pixels of `train` only.
+        unreadable: Images left out, each as "name: reason".
+    """
+
+    split: str
+    shard: Shard
+    tally: Tally
+    unreadable: tuple[str, ...]
+
+
+def write_shards(
+    plans: Sequence[ShardPlan],
+    directory: str,
+    num_classes: int,
+    *,
+    workers: int,
+    advance: Callable[[], None],
+) -> list[ShardResult]:
+    """Writes all shards to `directory`.
+
+    Args:
+        plans: The shards.
+        directory: Where they go; it exists.
+        num_classes: Labels are below it.
+        workers: Shards written at the same time. A worker holds one image in
+            memory. The files do not depend on it.
+        advance: Called after every image, from any thread.
+
+    Returns:
+        A result for each plan, in order.
+    """
+    go, stop = threading.Event(), threading.Event()
+
+    def write(plan: ShardPlan) -> ShardResult:
+        go.wait()
+        return _write(plan, directory, num_classes, advance, stop)
+
+    with futures.ThreadPoolExecutor(workers) as pool:
+        try:
+            # An interrupt in submit() may leave a thread that the pool does
+            # not know of and does not wait for: none writes until all are
+            # known.
+            tasks = [pool.submit(write, plan) for plan in plans]
+            go.set()
+            for task in futures.as_completed(tasks):
+                task.result()
+        except BaseException:
+            # An error or an interrupt: nobody wants the rest.
+            stop.set()
+            go.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return [task.result() for task in tasks]
+
+
+def _write(
+    plan: ShardPlan,
+    directory: str,
+    num_classes: int,
+    advance: Callable[[], None],
+    stop: threading.Event,
+) -> ShardResult:
+    tally = Tally.empty(num_classes)
+    unreadable: list[str] = []
+    if stop.is_set():
+        return ShardResult(plan.split, Shard(plan.file, 0, 0), tally, ())
+    path = os.path.join(directory, plan.file)
+    with tf.io.TFRecordWriter(path) as writer:
+        for picture in plan.pictures:
+            if stop.is_set():
+                break
+            try:
+                data = picture.read()
+                image_format, image = image_check.decode(data)
+            except image_check.UnreadableImageError as e:
+                unreadable.append(f"{picture.name}: {e}")
+            except OSError as e:
+                unreadable.append(f"{picture.name}: {e.strerror}")
+            else:
+                tally.add(
+                    image,
+                    image_format,
+                    picture.label,
+                    pixels=plan.split == "train",
+                )
+                writer.write(_record(picture, data))
+            advance()
+    size = os.path.getsize(path)
+    shard = Shard(plan.file, tally.examples, size, _sha256(path))
+    return ShardResult(plan.split, shard, tally, tuple(unreadable))
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _record(picture: Picture, data: bytes) -> bytes:
+    """Returns the serialised tf.train.Example of one image."""
+    name = picture.name.encode("utf-8", "surrogateescape")
+    features = {
+        "image/encoded": tf.train.Feature(
+            bytes_list=tf.train.BytesList(value=[data])
+        ),
+        "image/class/label": tf.train.Feature(
+            int64_list=tf.train.Int64List(value=[picture.label])
+        ),
+        "image/filename": tf.train.Feature(
+            bytes_list=tf.train.BytesList(value=[name])
+        ),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    # A map has no order of its own; without this, bytes may differ by run.
+    return bytes(example.SerializeToString(deterministic=True))
