@@ -1,0 +1,1 @@
+"""Models: plain functions from class count and image shape to a Keras model."""
