@@ -17,40 +17,35 @@ class DivergedError(RuntimeError):
 
 
 class MetricsLog:
-    """Writes the mean over all stretches since it last wrote."""
+    """Gathers stretches, and writes the mean over them when asked."""
 
-    def __init__(
-        self, to: writer.Writer, due: loop.Trigger, horizon_steps: int
-    ) -> None:
+    def __init__(self, to: writer.Writer, total_steps: int) -> None:
         self._writer = to
-        self._due = due
-        self._total_steps = horizon_steps
+        self._total_steps = total_steps
         self._pending: list[loop.Progress] = []
 
-    def __call__(self, latest: loop.Progress) -> None:
-        """Gathers a stretch, and writes when it is time."""
+    def gather(self, latest: loop.Progress) -> None:
+        """Takes note of a stretch."""
         self._pending.append(latest)
-        if not self._due(latest.step):
-            return
+
+    def write(self, latest: loop.Progress) -> None:
+        """Writes what has been gathered since the last time."""
         merged = merge(self._pending)
         self._pending = []
         seconds = max(merged.seconds, 1e-9)
-        self._writer.write(
-            "train",
-            merged.step,
-            {
-                "loss": merged.loss,
-                "top_1_accuracy": merged.top_1_accuracy,
-                "learning_rate": merged.learning_rate,
-                "gradient_norm": merged.gradient_norm,
-                "images_per_second": merged.examples / seconds,
-                "input_wait_fraction": merged.input_wait_seconds / seconds,
-                "skipped_steps": merged.skipped,
-            },
-        )
+        values = {
+            "loss": merged.loss,
+            "top_1_accuracy": merged.top_1_accuracy,
+            "learning_rate": merged.learning_rate,
+            "gradient_norm": merged.gradient_norm,
+            "images_per_second": merged.examples / seconds,
+            "input_wait_fraction": merged.input_wait_seconds / seconds,
+            "skipped_steps": merged.skipped,
+        }
+        self._writer.write("train", latest.step, values)
         logging.info(
             "step %d/%d: %s",
-            merged.step,
+            latest.step,
             self._total_steps,
             progress.describe(merged),
         )

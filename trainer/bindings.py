@@ -35,9 +35,9 @@ _NAMES = (
     ("trainer", "sgd", optimizers.sgd),
     ("trainer", "adam", optimizers.adam),
     ("trainer", "adamw", optimizers.adamw),
-    ("trainer", "constant", schedules.constant),
-    ("trainer", "cosine", schedules.cosine),
-    ("trainer", "stepwise", schedules.stepwise),
+    ("trainer", "constant_schedule", schedules.constant_schedule),
+    ("trainer", "cosine_schedule", schedules.cosine_schedule),
+    ("trainer", "stepwise_schedule", schedules.stepwise_schedule),
     ("trainer", "softmax_cross_entropy", losses.softmax_cross_entropy),
 )
 

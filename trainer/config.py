@@ -223,7 +223,9 @@ def call(name: str) -> Any:
 
 def operative_config() -> str:
     """Returns the bindings that were used, one line each, re-parsable."""
-    return gin.operative_config_str(max_line_length=100_000)
+    text = gin.operative_config_str(max_line_length=100_000)
+    # gin underlines its headings over the whole length of a line.
+    return re.sub(r"^# ={80,}$", "# " + "=" * 78, text, flags=re.MULTILINE)
 
 
 def settings(config_text: str) -> dict[str, str]:

@@ -204,8 +204,21 @@ def make_engine(
         )
     if name == "one_device":
         return OneDevice()
+    return mirrored([device.name for device in devices])
+
+
+def mirrored(devices: Sequence[str]) -> Engine:
+    """Returns the engine with a replica on each device of this host.
+
+    Args:
+        devices: Names such as "GPU:0"; all GPUs, or all CPUs.
+    """
+    # CPU collectives of two engines in one process get in each other's way;
+    # GPUs keep the default, NCCL.
+    on_cpu = all("CPU" in device for device in devices)
+    operations = tf.distribute.ReductionToOneDevice() if on_cpu else None
     return Distributed(
-        name, tf.distribute.MirroredStrategy([device.name for device in devices])
+        "mirrored", tf.distribute.MirroredStrategy(list(devices), operations)
     )
 
 

@@ -155,7 +155,7 @@ def make_evaluator(
 ) -> Evaluator:
     """Returns an evaluator with its step compiled once."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def predict(batch: Any) -> Any:
         return on.run(
             lambda rows: step.eval_step(model, preprocess, loss, rows), batch

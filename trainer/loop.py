@@ -59,18 +59,27 @@ def compile_steps(
 ) -> TakeSteps:
     """Returns a function that takes a number of steps in one graph call."""
 
+    # AutoGraph is for the loop below alone.
+    @tf.autograph.experimental.do_not_convert
+    def take_step(batch: Any) -> dict[str, tf.Tensor]:
+        return on.first(on.run(lambda rows: train_step(train, rows), batch))
+
+    @tf.autograph.experimental.do_not_convert
+    def finish() -> None:
+        on.run(lambda: step.average_statistics(on, train.model))
+
     @tf.function
     def take_steps(steps: tf.Tensor) -> dict[str, tf.Tensor]:
         values = dict.fromkeys([*_SUMS, *_LATEST], tf.constant(0.0))
         waited = tf.constant(0.0, tf.float64)
         for _ in tf.range(steps):
             batch, wait = _timed_next(on, batches)
-            result = on.first(on.run(lambda b: train_step(train, b), batch))
+            result = take_step(batch)
             values = {k: values[k] + result[k] for k in _SUMS} | {
                 k: result[k] for k in _LATEST
             }
             waited += wait
-        on.run(lambda: step.average_statistics(on, train.model))
+        finish()
         return values | {"waited": waited}
 
     return lambda steps: {
@@ -79,6 +88,7 @@ def compile_steps(
     }
 
 
+@tf.autograph.experimental.do_not_convert
 def _timed_next(
     on: engine.Engine, batches: Iterator[Any]
 ) -> tuple[Any, tf.Tensor]:

@@ -21,7 +21,8 @@ class Optimizer:
     """What a gin file says of the optimizer; no variables yet.
 
     Attributes:
-        rule: Makes the Keras optimizer whose `update_step` is used.
+        rule: Makes the Keras optimizer whose `update_step` is used; with a
+            name, which stands in checkpoints.
         learning_rate: The schedule.
         weight_decay: Factor, at least 0, for variables of two or more
             dimensions; biases, and batch norm's scales and shifts, are spared.
@@ -71,7 +72,9 @@ def sgd(
         raise ValueError(f"momentum={momentum} must be in [0, 1).")
     return Optimizer(
         lambda: keras.optimizers.SGD(
-            momentum=float(momentum), nesterov=nesterov and momentum > 0
+            momentum=float(momentum),
+            nesterov=nesterov and momentum > 0,
+            name="sgd",
         ),
         learning_rate,
         weight_decay,
@@ -126,7 +129,7 @@ def adamw(
         raise ValueError(f"epsilon={epsilon} must be above 0.")
     return Optimizer(
         lambda: keras.optimizers.Adam(
-            beta_1=beta_1, beta_2=beta_2, epsilon=epsilon
+            beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, name="adam"
         ),
         learning_rate,
         weight_decay,
@@ -157,10 +160,10 @@ class Updater:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """Slots, then the count of updates made."""
+        """The count of updates made, and the slots."""
+        # Keras's own counter and learning rate are not used.
         unused = ("iteration", "learning_rate")
-        slots = [v for v in self._rule.variables if v.name not in unused]
-        return [*slots, self._rule.iterations]
+        return [v for v in self._rule.variables if v.name not in unused]
 
     def apply(
         self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor

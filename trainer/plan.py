@@ -1,5 +1,6 @@
 """What `--dry_run` shows: the whole run in numbers, before it costs anything."""
 
+import dataclasses
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ from input import pipeline
 from models import summary
 from trainer import session
 
+_CPU_ROWS = 8
 _CURVE_POINTS = 9
 _MIB = 2**20
 
@@ -67,12 +69,25 @@ def _memory(parts: session.Session) -> int:
 
 
 def try_one_step(parts: session.Session) -> str:
-    """Takes one step and returns what it gave, in one line."""
+    """Takes one step and returns what it gave, in one line.
+
+    On a CPU the step is tried with a few rows, since a batch meant for
+    accelerators may not fit.
+    """
+    replicas = parts.engine.num_replicas
+    batch = parts.recipe.global_batch_size
+    if not tf.config.list_logical_devices("GPU"):
+        batch = min(batch, _CPU_ROWS * replicas)
+    tried = dataclasses.replace(
+        parts,
+        recipe=dataclasses.replace(parts.recipe, global_batch_size=batch),
+    )
     began = time.monotonic()
-    values = parts.take_steps(0)(1)
+    values = tried.take_steps(0)(1)
     seconds = time.monotonic() - began
     loss = values["loss"] / max(values["examples"], 1)
     return (
-        f"one step    loss {loss:.4f}, gradient norm "
-        f"{values['gradient_norm']:.4g}, {seconds:.1f} s with compilation"
+        f"one step    of {batch // replicas} rows a replica: loss {loss:.4f}, "
+        f"gradient norm {values['gradient_norm']:.4g}, {seconds:.1f} s with "
+        "compilation"
     )

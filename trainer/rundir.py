@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from models import summary
-from trainer import config, errors, results, session
+from trainer import config, errors, files, session
 
 # They decide where and how often, not what is learnt.
 _FREE = (
@@ -50,8 +50,8 @@ def begin(
     described = describe(model_dir, parts)
     if before:
         described["started"] = before.get("started", described["started"])
-    results.write_atomically(path, operative_config.encode())
-    results.write_atomically(
+    files.write_atomically(path, operative_config.encode())
+    files.write_atomically(
         os.path.join(model_dir, "run.json"),
         json.dumps(described, indent=1, ensure_ascii=False).encode(),
     )
@@ -59,7 +59,7 @@ def begin(
 
 def finish(model_dir: str, step: int) -> None:
     """Writes DONE: training has ended at this step."""
-    results.write_atomically(
+    files.write_atomically(
         os.path.join(model_dir, "DONE"), json.dumps({"step": step}).encode()
     )
 

@@ -11,7 +11,7 @@ Schedule = Callable[[tf.Tensor, duration.Horizon], tf.Tensor]
 """From the step (int64 scalar, 0 for the first) to a float32 scalar."""
 
 
-def constant(value: float, warmup: str = "0 steps") -> Schedule:
+def constant_schedule(value: float, warmup: str = "0 steps") -> Schedule:
     """Keeps one learning rate.
 
     Args:
@@ -19,10 +19,14 @@ def constant(value: float, warmup: str = "0 steps") -> Schedule:
         warmup: Time over which it rises from 0 in a straight line.
     """
     _check_positive("value", value)
-    return _warmed_up(warmup, lambda step, horizon: tf.constant(value))
+
+    def rate(step: tf.Tensor, horizon: duration.Horizon) -> tf.Tensor:
+        return tf.constant(value)
+
+    return _warmed_up(warmup, rate)
 
 
-def cosine(peak: float, warmup: str = "0 steps", final: float = 0.0) -> Schedule:
+def cosine_schedule(peak: float, warmup: str = "0 steps", final: float = 0.0) -> Schedule:
     """Falls from `peak` to `final` along half a cosine.
 
     Source: Loshchilov and Hutter 2016, arXiv:1608.03983, without restarts.
@@ -49,7 +53,7 @@ def cosine(peak: float, warmup: str = "0 steps", final: float = 0.0) -> Schedule
     return _warmed_up(warmup, rate)
 
 
-def stepwise(
+def stepwise_schedule(
     values: Sequence[float],
     boundaries: Sequence[str],
     warmup: str = "0 steps",

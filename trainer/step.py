@@ -151,10 +151,10 @@ def average_statistics(on: engine.Engine, model: keras.Model) -> None:
     To be called by every replica before they are read or saved. Moving
     averages are linear, so that it does not matter how often this is done.
     """
-    if on.num_replicas == 1:
-        return
     variables = [v.value for v in model.non_trainable_variables]
     floating = [v for v in variables if v.dtype.is_floating]
+    if on.num_replicas == 1 or not floating:
+        return
     sums = on.all_reduce([v.read_value() for v in floating])
     for variable, total in zip(floating, sums, strict=True):
         variable.assign(total / on.num_replicas)

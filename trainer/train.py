@@ -82,13 +82,15 @@ def _plan(
 ) -> list[tuple[loop.Trigger, loop.Action]]:
     """Returns what is done when, in order."""
     recipe, total = parts.recipe, parts.recipe.horizon.total_steps
+    log = actions.MetricsLog(out, total)
     log_due = loop.every(recipe.steps("log_every"), total)
     save_due = loop.every(recipe.steps("checkpoint_every"), total)
     evaluate_due = loop.every(recipe.steps("evaluate_every"), total)
     plan: list[tuple[loop.Trigger, loop.Action]] = [
         (loop.always, actions.stop_when_diverged),
         (loop.always, bar),
-        (loop.always, actions.MetricsLog(out, log_due, total)),
+        (loop.always, log.gather),
+        (log_due, log.write),
         (save_due, actions.save(checkpoints, parts.state)),
     ]
     if recipe.eval_data is not None:

@@ -1,0 +1,97 @@
+"""Evaluates the checkpoints of a run, as they come or once.
+
+    python -m trainer.evaluate --gin_file=F --model_dir=D --once
+
+Every example of `train.eval_data` and `train.test_data` counts once. Results go
+to metrics.jsonl, TensorBoard and the evaluation folder of --model_dir. Exit
+codes: 0 done; 2 bad flag or config, or nothing to evaluate; 3 bad data.
+"""
+
+import os
+import time
+
+import tensorflow as tf
+from absl import flags, logging
+
+from trainer import (
+    actions,
+    checkpoint,
+    cli,
+    errors,
+    report,
+    results,
+    session,
+    writer,
+)
+
+_ONCE = flags.DEFINE_bool(
+    "once",
+    False,
+    "Evaluate the newest checkpoint and end. Otherwise follow the checkpoints "
+    "until the trainer has written DONE.",
+)
+_TIMEOUT = flags.DEFINE_float(
+    "timeout",
+    3600.0,
+    "Seconds to wait for another checkpoint before giving up.",
+    lower_bound=0.0,
+)
+_POLL_SECONDS = 2.0
+
+
+def main() -> int:
+    """Evaluates; returns the exit code."""
+    recipe = cli.load_recipe()
+    model_dir = cli.require_model_dir()
+    if not recipe.evaluations:
+        raise errors.ConfigError(
+            "There is nothing to evaluate: bind train.eval_data or "
+            "train.test_data."
+        )
+    parts = session.build(recipe, cli.make_engine())
+    checkpoints = checkpoint.Checkpoints(os.path.join(model_dir, "checkpoints"))
+    out = writer.Writer(model_dir, enabled=parts.engine.is_chief)
+    evaluations = [
+        actions.Evaluate(parts.evaluator(data), model_dir, out)
+        for data in recipe.evaluations
+    ]
+    done: int | None = None
+    deadline = time.monotonic() + _TIMEOUT.value
+    while True:
+        # Asked before looking: a checkpoint that comes later is not missed.
+        ended = tf.io.gfile.exists(os.path.join(model_dir, "DONE"))
+        if checkpoints.steps()[-1:] not in ([], [done]):
+            done = checkpoints.restore_newest(parts.state.variables())
+            deadline = time.monotonic() + _TIMEOUT.value
+            for evaluate in evaluations:
+                print(_line(evaluate.at(done or 0)))
+        if done is not None and (_ONCE.value or ended):
+            break
+        if _ONCE.value or time.monotonic() > deadline:
+            return _nothing_new(model_dir, done)
+        time.sleep(_POLL_SECONDS)
+    print(f"report: {report.write_report(model_dir)}")
+    return 0
+
+
+def _nothing_new(model_dir: str, done: int | None) -> int:
+    if done is None:
+        raise errors.ConfigError(
+            f"--model_dir={model_dir} has no checkpoint to evaluate. Train "
+            "there first, or name the directory of another run."
+        )
+    logging.warning("No checkpoint after step %d came in time.", done)
+    return 0
+
+
+def _line(result: results.EvaluationResult) -> str:
+    scores = result.metrics
+    return (
+        f"step {result.step}, {result.split}: "
+        f"top-1 accuracy {100 * scores['top_1_accuracy']:.2f} %, "
+        f"loss {scores['loss']:.4f}, {result.examples:,} examples"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
