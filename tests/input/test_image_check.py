@@ -1,0 +1,117 @@
+"""Tests of input/image_check.py."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from input import image_check
+
+RAMP = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
+
+
+def chunk(kind, data):
+    body = kind + data
+    checksum = struct.pack(">I", zlib.crc32(body))
+    return struct.pack(">I", len(data)) + body + checksum
+
+
+def make_png(rows, bits, colour_type, extra=b""):
+    """Makes a PNG that TensorFlow cannot write, from raw scan lines."""
+    width = len(rows[0]) * 8 // bits
+    shape = struct.pack(">II", width, len(rows))
+    raw = b"".join(b"\0" + row for row in rows)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", shape + bytes([bits, colour_type, 0, 0, 0]))
+        + extra
+        + chunk(b"IDAT", zlib.compress(raw))
+        + chunk(b"IEND", b"")
+    )
+
+
+def png(pixels):
+    return tf.io.encode_png(pixels).numpy()
+
+
+def jpeg(pixels):
+    return tf.io.encode_jpeg(pixels).numpy()
+
+
+@pytest.mark.parametrize(("stored", "kept"), [(1, 1), (2, 1), (3, 3), (4, 3)])
+def test_png_without_alpha(stored, kept):
+    pixels = np.arange(4 * 5 * stored, dtype=np.uint8).reshape(4, 5, stored)
+    image_format, image = image_check.decode(png(pixels))
+    assert image_format == "png"
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, pixels[..., :kept])
+
+
+def test_png_of_16_bits():
+    values = np.array([[0, 255, 256, 65535]], ">u2")
+    _, image = image_check.decode(make_png([values.tobytes()], 16, 0))
+    assert image[..., 0].tolist() == [[0, 0, 1, 255]]
+
+
+def test_png_with_a_palette():
+    palette = chunk(b"PLTE", bytes([1, 2, 3, 40, 50, 60]))
+    rows = [b"\0\1", b"\1\1"]
+    _, image = image_check.decode(make_png(rows, 8, 3, palette))
+    assert image.tolist() == [
+        [[1, 2, 3], [40, 50, 60]],
+        [[40, 50, 60], [40, 50, 60]],
+    ]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg(channels):
+    data = jpeg(RAMP[..., :channels])
+    image_format, image = image_check.decode(data)
+    assert image_format == "jpeg"
+    np.testing.assert_array_equal(image, tf.io.decode_jpeg(data).numpy())
+    assert image.shape == (20, 30, channels)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"<html>", "not an image, begins with 3c 68 74 6d"),
+        (b"GIF89a...", "GIF is not supported, convert it to JPEG or PNG"),
+        (b"BM......", "BMP is not supported"),
+        (b"II*\0....", "TIFF is not supported"),
+        (b"RIFF....WEBPVP8 ", "WebP is not supported"),
+        (b"\0\0\0 ftypheic", "HEIC or AVIF is not supported"),
+        (b"\xff\xd8\xff\xe0", r"truncated or corrupt JPEG \(4 bytes\)"),
+        (jpeg(RAMP)[:-1], "truncated or corrupt JPEG"),
+        (jpeg(RAMP)[:-40], "truncated or corrupt JPEG"),
+        (jpeg(RAMP)[:100], r"truncated or corrupt JPEG \(100 bytes\)"),
+        (png(RAMP)[:-13], "truncated or corrupt PNG"),
+        (png(RAMP)[:8], r"truncated or corrupt PNG \(8 bytes\)"),
+        (png(RAMP).replace(b"IDAT", b"IDAU"), "truncated or corrupt PNG"),
+    ],
+)
+def test_unreadable(data, reason):
+    with pytest.raises(image_check.UnreadableImageError, match=reason):
+        image_check.decode(data)
+
+
+def test_a_flipped_byte_in_a_png_is_found():
+    data = bytearray(png(RAMP))
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(image_check.UnreadableImageError, match="corrupt PNG"):
+        image_check.decode(bytes(data))
+
+
+def test_looks_like_image(tmp_path):
+    path = tmp_path / "x"
+    for data, expected in (
+        (jpeg(RAMP), True),
+        (png(RAMP), True),
+        (b"text", False),
+        (b"", False),
+    ):
+        path.write_bytes(data)
+        assert image_check.looks_like_image(str(path)) is expected

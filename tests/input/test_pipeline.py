@@ -1,0 +1,219 @@
+import dataclasses
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from input import decode, errors, pipeline, sources, spec
+from tests.conftest import write_dataset
+
+
+def hosts(count: int, replicas: int = 1) -> list[spec.HostShare]:
+    return [spec.HostShare(i, count, replicas) for i in range(count)]
+
+
+def train_data(directory: pathlib.Path, **kwargs) -> pipeline.TrainData:
+    return pipeline.TrainData(
+        source=sources.TFRecords(str(directory)), **kwargs
+    )
+
+
+def rows(batches: tf.data.Dataset, count: int) -> list[list[int]]:
+    return [b["index"].numpy().tolist() for b in batches.take(count)]
+
+
+def test_batch_is_what_the_contract_says(tiny_data: pathlib.Path) -> None:
+    batches = train_data(tiny_data).dataset(
+        hosts(1)[0], global_batch_size=6, seed=0
+    )
+    assert batches.element_spec == spec.batch_spec(6, (4, 4, 1))
+    batch = next(iter(batches))
+    # write_dataset paints each picture with its own number.
+    assert batch["image"].numpy()[:, 0, 0, 0].tolist() == (
+        batch["index"].numpy().tolist()
+    )
+    assert (batch["label"].numpy() == batch["index"].numpy() % 3).all()
+
+
+def test_epochs_run_into_each_other(tiny_data: pathlib.Path) -> None:
+    batches = train_data(tiny_data).dataset(
+        hosts(1)[0], global_batch_size=8, seed=0
+    )
+    flat = sum(rows(batches, 6), [])
+    for epoch in range(4):
+        assert sorted(flat[12 * epoch : 12 * epoch + 12]) == list(range(12))
+
+
+def test_start_step_continues_the_stream(tiny_data: pathlib.Path) -> None:
+    data = train_data(tiny_data, shuffle_bytes=1)
+    share = hosts(1)[0]
+    whole = rows(data.dataset(share, global_batch_size=5, seed=4), 12)
+    for start in (1, 2, 5, 11):
+        part = data.dataset(
+            share, global_batch_size=5, seed=4, start_step=start
+        )
+        assert rows(part, 12 - start) == whole[start:]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_by_record_global_batches_do_not_depend_on_hosts(
+    tiny_data: pathlib.Path, count: int
+) -> None:
+    data = train_data(tiny_data, shard_by="record")
+    one = rows(data.dataset(hosts(1)[0], global_batch_size=6, seed=2), 5)
+    many = [
+        rows(data.dataset(h, global_batch_size=6, seed=2), 5)
+        for h in hosts(count)
+    ]
+    assert [sum(parts, []) for parts in zip(*many, strict=True)] == one
+
+
+def test_by_file_hosts_read_their_own_files(tiny_data: pathlib.Path) -> None:
+    data = train_data(tiny_data, shard_by="file")
+    seen = [
+        set(sum(rows(data.dataset(h, global_batch_size=4, seed=0), 8), []))
+        for h in hosts(2)
+    ]
+    assert seen == [{*range(5), *range(8, 12)}, {5, 6, 7}]
+
+
+def test_too_few_files_for_the_hosts(tiny_data: pathlib.Path) -> None:
+    data = train_data(tiny_data, shard_by="file")
+    with pytest.raises(errors.DataError, match=r"3 file\(s\) for 4 hosts"):
+        data.dataset(hosts(4)[0], global_batch_size=4, seed=0)
+
+
+def test_auto_says_what_it_chose(tiny_data: pathlib.Path, caplog) -> None:
+    data = train_data(tiny_data)
+    with caplog.at_level("INFO"):
+        data.dataset(hosts(2)[0], global_batch_size=4, seed=0)
+    assert "chose 'record': 0 MiB are cheap" in caplog.text
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 12, 64])
+@pytest.mark.parametrize(
+    ("count", "replicas"), [(1, 1), (1, 2), (2, 2), (3, 1)]
+)
+def test_evaluation_covers_every_example_once(
+    tiny_data: pathlib.Path, batch_size: int, count: int, replicas: int
+) -> None:
+    global_batch_size = batch_size * count * replicas
+    data = pipeline.EvalData(
+        source=sources.TFRecords(str(tiny_data)), split="train"
+    )
+    found, lengths = [], set()
+    for host in hosts(count, replicas):
+        batches = list(data.dataset(host, global_batch_size=global_batch_size))
+        lengths.add(len(batches))
+        for batch in batches:
+            assert batch["image"].shape == (batch_size, 4, 4, 1)
+            real = batch["mask"].numpy() > 0
+            found += batch["index"].numpy()[real].tolist()
+            assert (batch["index"].numpy()[~real] == -1).all()
+    assert sorted(found) == list(range(12))
+    assert lengths == {data.steps(global_batch_size) * replicas}
+
+
+def test_label_outside_the_classes(tmp_path: pathlib.Path) -> None:
+    info = write_dataset(tmp_path)
+    source = sources.TFRecords(str(tmp_path))
+    source.__dict__["info"] = dataclasses.replace(info, class_names=("a", "b"))
+    data = pipeline.TrainData(source=source)
+    batches = data.dataset(hosts(1)[0], global_batch_size=12, seed=0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="2 classes"):
+        next(iter(batches))
+
+
+@pytest.mark.parametrize(
+    ("size", "suggestion"), [(0, "such as 4"), (6, "4 or 8"), (-4, "multiple")]
+)
+def test_batch_that_cannot_be_divided(size: int, suggestion: str) -> None:
+    with pytest.raises(ValueError, match=suggestion):
+        spec.HostShare(0, 2, 2).replica_batch_size(size)
+
+
+def test_contract_names_what_is_wrong() -> None:
+    expected = spec.batch_spec(2, (4, 4, 1))
+    broken = {k: v for k, v in expected.items() if k != "mask"}
+    with pytest.raises(ValueError, match=r"train .* missing keys \['mask'\]"):
+        spec.check(broken, expected, "train")
+    wrong = expected | {"label": tf.TensorSpec((2,), tf.int64)}
+    with pytest.raises(
+        ValueError, match="'label' .* int64; it must be .*int32"
+    ):
+        spec.check(wrong, expected, "train")
+
+
+@pytest.mark.parametrize("as_png", [True, False])
+def test_center_crop_takes_the_middle(as_png: bool) -> None:
+    picture = np.zeros((40, 80, 3), np.uint8)
+    picture[:, 16:64] = 200
+    encode = tf.io.encode_png if as_png else tf.io.encode_jpeg
+    view = decode.ResizeCenterCrop(size=10, kept=1.0)
+    image = view(encode(picture), tf.constant([0, 0]), (10, 10, 3)).numpy()
+    assert image.shape == (10, 10, 3)
+    assert np.abs(image.astype(int) - 200).max() <= (0 if as_png else 3)
+
+
+def test_random_crop_follows_its_seed() -> None:
+    picture = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3)
+    encoded = tf.io.encode_jpeg((picture % 251).astype(np.uint8))
+    crop = decode.RandomResizedCrop(size=16)
+    views = [
+        crop(encoded, tf.constant(seed), (16, 16, 3)).numpy()
+        for seed in ([1, 2], [1, 2], [1, 3])
+    ]
+    assert views[0].dtype == np.uint8
+    assert (views[0] == views[1]).all()
+    assert (views[0] != views[2]).any()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: decode.RandomResizedCrop(size=0), "size=0"),
+        (
+            lambda: decode.RandomResizedCrop(size=1, min_area=0.0),
+            "min_area=0.0",
+        ),
+        (
+            lambda: decode.RandomResizedCrop(size=1, max_aspect=0.5),
+            "max_aspect",
+        ),
+        (lambda: decode.ResizeCenterCrop(size=1, kept=1.5), "kept=1.5"),
+    ],
+)
+def test_decoders_refuse_bad_values(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_as_stored_needs_one_size(tiny_data: pathlib.Path) -> None:
+    info = dataclasses.replace(
+        sources.TFRecords(str(tiny_data)).info, image_shape=None
+    )
+    with pytest.raises(errors.DataError, match="random_resized_crop"):
+        decode.AsStored().output_shape(info)
+
+
+def test_names_come_from_the_records(tiny_data: pathlib.Path) -> None:
+    source = sources.TFRecords(str(tiny_data))
+    assert source.names("train", [0, 4, 5, 11]) == [
+        "0.png",
+        "4.png",
+        "5.png",
+        "11.png",
+    ]
+
+
+def test_synthetic_reads_like_a_data_set() -> None:
+    data = pipeline.EvalData(
+        source=sources.Synthetic(examples={"train": 2500}, num_classes=7),
+        split="train",
+    )
+    batches = data.dataset(hosts(1)[0], global_batch_size=500)
+    index = np.concatenate([b["index"].numpy() for b in batches])
+    labels = np.concatenate([b["label"].numpy() for b in batches])
+    assert sorted(index) == list(range(2500))
+    assert (labels == index % 7).all()
