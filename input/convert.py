@@ -26,7 +26,11 @@ from input.convert_sources import DEFAULT_SPLIT
 from input.errors import DataError, UsageError
 from input.staging import interruptible
 
-_RECIPES = {"digits": "gin/digits.gin", "idx": "gin/fashion_mnist.gin"}
+_RECIPES = {
+    "digits": "gin/digits.gin",
+    "idx": "gin/fashion_mnist.gin",
+    "folder": "gin/folder.gin",
+}
 _CLASSES_IN_SUMMARY = 10
 
 _TEXT_FLAGS = {
@@ -194,7 +198,7 @@ def _summary(source: str, result: Conversion) -> str:
             f"{images / result.seconds:,.0f} images/s",
             "Next:",
             "  python -m trainer.main --gin_file="
-            f"{_RECIPES.get(source, 'YOUR_RECIPE.gin')} \\",
+            f"{_RECIPES[source]} \\",
             f"    --gin_param={data_dir} --model_dir={shlex.quote(model_dir)}",
         ]
     )

@@ -136,6 +136,11 @@ def read(path: str) -> dict[str, np.ndarray]:
     try:
         with tf.io.gfile.GFile(os.path.join(path, _MANIFEST)) as file:
             manifest = json.loads(file.read())
+        if manifest["format"] != _FORMAT:
+            raise Corrupt(
+                f"{path}: format {manifest['format']}, this version reads "
+                f"{_FORMAT}"
+            )
         with tf.io.gfile.GFile(os.path.join(path, _ARRAYS), "rb") as file:
             content = file.read()
         if len(content) != manifest["bytes"]:

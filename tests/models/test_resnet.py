@@ -119,6 +119,16 @@ def test_first_loss_is_that_of_guessing_and_branches_begin_at_zero():
         assert sum(not gamma.any() for gamma in gammas) == count
 
 
+def test_small_shortcut_is_every_other_pixel_and_new_channels_zero():
+    model = small_resnet(10, (7, 8, 3), depth=8, width=4)
+    layers = ["stage1_block1_relu", "stage2_block1_shortcut"]
+    outputs = [model.get_layer(name).output for name in layers]
+    images = tf.random.stateless_normal([2, 7, 8, 3], [1, 2])
+    before, after = keras.Model(model.input, outputs)(images)
+    expected = np.pad(before[:, ::2, ::2], [(0, 0)] * 3 + [(0, 4)])
+    np.testing.assert_array_equal(after, expected)
+
+
 def test_initial_weights_follow_he():
     model = resnet(10, (64, 64, 3), depth=18)
     for layer in model.layers:
