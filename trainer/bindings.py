@@ -43,6 +43,6 @@ _NAMES = (
 
 
 def register() -> None:
-    """Makes all names known to gin; to be called once, before parsing."""
+    """Makes all names known to gin; to be called before parsing."""
     for module, name, function in _NAMES:
         config.register(function, name, module)

@@ -67,7 +67,9 @@ def require_model_dir() -> str:
     return MODEL_DIR.value
 
 
-def run(main: Callable[[], int | None]) -> None:
+def run(
+    main: Callable[[], int | None], arguments: Sequence[str] | None = None
+) -> None:
     """Parses flags, calls `main` and exits with its code.
 
     A mistake of the user's ends with one message and its code; anything else
@@ -93,7 +95,7 @@ def run(main: Callable[[], int | None]) -> None:
             return _fail(f"The data cannot be read: {error.message}", BAD_DATA)
 
     logging.set_verbosity(logging.INFO)
-    app.run(guarded, flags_parser=_parse_flags)
+    app.run(guarded, argv=arguments, flags_parser=_parse_flags)
 
 
 def _parse_flags(arguments: Sequence[str]) -> list[str]:

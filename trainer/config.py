@@ -28,7 +28,12 @@ _REGISTERED: dict[str, Callable[..., Any]] = {}
 
 
 def register(function: Callable[..., Any], name: str, module: str) -> None:
-    """Makes a function or class configurable under `module.name`, checked."""
+    """Makes a function or class configurable under `module.name`, checked.
+
+    Does nothing where it is already.
+    """
+    if _REGISTERED.get(name) is function:
+        return
     _REGISTERED[name] = function
     gin.external_configurable(_checked(function, name), name, module=module)
 
@@ -247,7 +252,7 @@ class Difference:
     new: str | None
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.old or 'unset'} -> {self.new or 'unset'}"
+        return f"{self.name}: {self.old or "default"} -> {self.new or "default"}"
 
 
 def differences(

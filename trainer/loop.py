@@ -43,6 +43,7 @@ class Progress:
 
 
 TakeSteps = Callable[[int], dict[str, float]]
+Clock = Callable[[], tf.Tensor]
 Action = Callable[[Progress], None]
 Trigger = Callable[[int], bool]
 
@@ -56,8 +57,17 @@ def compile_steps(
     train: state.TrainState,
     train_step: step.TrainStep,
     batches: Iterator[Any],
+    clock: Clock = tf.timestamp,
 ) -> TakeSteps:
-    """Returns a function that takes a number of steps in one graph call."""
+    """Returns a function that takes a number of steps in one graph call.
+
+    Args:
+        on: Runs the step.
+        train: Updated by it.
+        train_step: The step.
+        batches: Of `engine.iterate`.
+        clock: Gives the time in seconds, float64, when it runs in a graph.
+    """
 
     # AutoGraph is for the loop below alone.
     @tf.autograph.experimental.do_not_convert
@@ -73,7 +83,7 @@ def compile_steps(
         values = dict.fromkeys([*_SUMS, *_LATEST], tf.constant(0.0))
         waited = tf.constant(0.0, tf.float64)
         for _ in tf.range(steps):
-            batch, wait = _timed_next(on, batches)
+            batch, wait = _timed_next(on, batches, clock)
             result = take_step(batch)
             values = {k: values[k] + result[k] for k in _SUMS} | {
                 k: result[k] for k in _LATEST
@@ -90,10 +100,10 @@ def compile_steps(
 
 @tf.autograph.experimental.do_not_convert
 def _timed_next(
-    on: engine.Engine, batches: Iterator[Any]
+    on: engine.Engine, batches: Iterator[Any], clock: Clock
 ) -> tuple[Any, tf.Tensor]:
     """Returns the next batch and the seconds it was waited for."""
-    start = tf.timestamp()
+    start = clock()
     with tf.control_dependencies([start]):
         batch = next(batches)
     arrived = [
@@ -102,7 +112,13 @@ def _timed_next(
         for tensor in on.local_results(value)
     ]
     with tf.control_dependencies(arrived):
-        return batch, tf.timestamp() - start
+        return batch, clock() - start
+
+
+def python_clock() -> tf.Tensor:
+    """Returns the time like `tf.timestamp`, which determinism forbids."""
+    now = tf.numpy_function(time.monotonic, [], tf.float64)
+    return tf.ensure_shape(now, [])
 
 
 def run(

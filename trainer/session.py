@@ -40,7 +40,11 @@ class Session:
     def take_steps(self, start_step: int) -> loop.TakeSteps:
         """Returns the compiled training loop, its data at a given step."""
         return loop.compile_steps(
-            self.engine, self.state, self._train_step(), self._batches(start_step)
+            self.engine,
+            self.state,
+            self._train_step(),
+            self._batches(start_step),
+            loop.python_clock if self.recipe.deterministic else tf.timestamp,
         )
 
     def evaluator(self, data: pipeline.EvalData) -> evaluation.Evaluator:
