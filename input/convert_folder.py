@@ -120,15 +120,11 @@ class _Scan:
         before = len(self.skipped)
         files = list(self._walk(path, frozenset()))
         if not files:
-            others = len(self.skipped) - before
+            others = self.skipped[before:]
             raise DataError(
                 f"{os.path.join(self._root, path)}: class folder without "
-                f"images ({others} other files, such as "
-                f"{os.path.basename(self.skipped[-1])}). Put images there or "
-                "delete the folder."
-                if others
-                else f"{os.path.join(self._root, path)}: class folder without "
-                "images. Put images there or delete the folder."
+                f"images{f' ({_some(others)})' if others else ''}. Put images "
+                "there or delete the folder."
             )
         return files
 

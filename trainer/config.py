@@ -252,7 +252,8 @@ class Difference:
     new: str | None
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.old or "default"} -> {self.new or "default"}"
+        old, new = self.old or "default", self.new or "default"
+        return f"{self.name}: {old} -> {new}"
 
 
 def differences(

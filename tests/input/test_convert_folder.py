@@ -58,8 +58,8 @@ def test_nested_folders_links_and_odd_names(tmp_path):
         (["a/1.jpg", "b/"], "/b: class folder without images. Put"),
         (
             ["a/1.jpg", "b/Thumbs.db"],
-            r"/b: class folder without images \(1 other files, such as "
-            r"Thumbs\.db: not an image file\)",
+            r"/b: class folder without images \(b/Thumbs\.db: not an image "
+            r"file\)\. Put images",
         ),
         (["train/a/1.jpg", "train/b/"], "/train/b: class folder without"),
         (
