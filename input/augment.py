@@ -4,8 +4,8 @@ An augmentation is a function ``(images, rows) -> images`` on float32
 [b, height, width, channels] with pixel values 0..255. To add one, write a
 factory such as `random_flip` below and register it in trainer/bindings.py.
 
-Random numbers are drawn for the whole global batch, and each replica takes those
-of its own rows: what happens to an example does not depend on the engine.
+Random numbers are drawn for the whole global batch, and each replica takes
+those of its own rows: what happens to an example does not depend on the engine.
 """
 
 import dataclasses
@@ -159,7 +159,8 @@ def preprocess(
     Args:
         images: uint8 [b, height, width, channels].
         mean: Mean of each channel, pixel values 0..255.
-        std: Standard deviation of each channel, same scale.
+        std: Standard deviation of each channel, same scale. Below one pixel
+            value, as of a channel that is always the same, it counts as 1.
         augments: Applied in order, before the normalisation.
         rows: Of these images; needed with `augments`.
 
@@ -175,4 +176,5 @@ def preprocess(
         if rows is None:
             raise ValueError("augments need rows: their seed and place.")
         pixels = augment(pixels, rows)
-    return (pixels - tf.constant(mean)) / tf.constant(std)
+    deviation = tf.maximum(tf.constant(std), 1.0)
+    return (pixels - tf.constant(mean)) / deviation

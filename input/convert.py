@@ -197,8 +197,7 @@ def _summary(source: str, result: Conversion) -> str:
             f"  {result.seconds:.1f} seconds, "
             f"{images / result.seconds:,.0f} images/s",
             "Next:",
-            "  python -m trainer.main --gin_file="
-            f"{_RECIPES[source]} \\",
+            f"  python -m trainer.main --gin_file={_RECIPES[source]} \\",
             f"    --gin_param={data_dir} --model_dir={shlex.quote(model_dir)}",
         ]
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-# Separates the two uses of the run's seed from each other and from augmentation.
+# Keep the two uses of the run's seed apart.
 _SHARD_SALT = 0x5A4D
 _RECORD_SALT = 0x5EC0
 
@@ -40,7 +40,7 @@ class Order:
         return sum(self.shard_sizes)
 
     def groups(self, epoch: tf.Tensor | int) -> tf.Tensor:
-        """Returns the shards of an epoch: int64 [groups, group_size], -1 pads."""
+        """Returns an epoch's shards: int64 [groups, group_size], -1 pads."""
         shards = tf.random.experimental.stateless_shuffle(
             tf.range(len(self.shard_sizes), dtype=tf.int64),
             seed=self._seed(_SHARD_SALT, epoch),
@@ -59,9 +59,11 @@ class Order:
         """
         first_epoch, first_group, inside = self.seek(position)
         groups = tf.data.Dataset.counter(first_epoch).flat_map(
-            lambda e: tf.data.Dataset.from_tensor_slices(self.groups(e))
-            .enumerate()
-            .map(lambda group, shards: (e, group, shards))
+            lambda e: (
+                tf.data.Dataset.from_tensor_slices(self.groups(e))
+                .enumerate()
+                .map(lambda group, shards: (e, group, shards))
+            )
         )
         # One group after the other, but read ahead: the next group starts to
         # fill while the last batches of this one are used.

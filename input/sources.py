@@ -71,7 +71,10 @@ class TFRecords:
     def read(self, split: str, shard: tf.Tensor) -> tf.data.Dataset:
         """Returns the serialised tf.train.Examples of one file."""
         paths = tf.constant(
-            [os.path.join(self.data_dir, s.file) for s in self.info.splits[split]]
+            [
+                os.path.join(self.data_dir, s.file)
+                for s in self.info.splits[split]
+            ]
         )
         # 8 MiB reads: on gs:// each is a request.
         return tf.data.TFRecordDataset(paths[shard], buffer_size=8 << 20)

@@ -55,9 +55,7 @@ def write_dataset(
         channel_std=(5.0,),
         fingerprint="0" * 64,
         label_counts={
-            split: tuple(
-                len(range(i, number, classes)) for i in range(classes)
-            )
+            split: tuple(len(range(i, number, classes)) for i in range(classes))
         },
     )
     dataset.save(info, str(directory))

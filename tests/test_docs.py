@@ -13,7 +13,10 @@ import tensorflow as tf
 
 from tests.conftest import REPO
 
-DOCUMENTS = ["README.md", *sorted(str(p) for p in pathlib.Path("docs").glob("*.md"))]
+DOCUMENTS = [
+    "README.md",
+    *sorted(f"docs/{path.name}" for path in (REPO / "docs").glob("*.md")),
+]
 # Set-up and what CI runs: `make train` has a test of its own below.
 BY_CI = ("make ", ".venv/bin/pre-commit", "apt-get")
 
@@ -85,7 +88,9 @@ def test_every_recipe_plans(recipe: pathlib.Path, workplace) -> None:
     output = run(
         [sys.executable, "-m", "trainer.main", "--dry_run"]
         + [f"--gin_file={recipe}", "--gin_param=SOURCE=@synthetic()"]
-        + ['--gin_param=synthetic.examples={"train":64,"validation":8,"test":8}'],
+        + [
+            '--gin_param=synthetic.examples={"train":64,"validation":8,"test":8}'
+        ],
         workplace,
     )
     assert "one step" in output

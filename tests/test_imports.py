@@ -16,9 +16,7 @@ ALLOWED = {
     "benchmarks": {"benchmarks", "input", "models", "trainer"},
 }
 GIN_ONLY_IN = {"trainer/config.py"}
-FILES = sorted(
-    path for name in OURS for path in (REPO / name).rglob("*.py")
-)
+FILES = sorted(path for name in OURS for path in (REPO / name).rglob("*.py"))
 
 
 def imported(path: pathlib.Path) -> set[str]:

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterator
 
 from absl import logging
 
-from trainer import checkpoint, evaluation, loop, progress, results, state, writer
+from trainer import (
+    checkpoint,
+    evaluation,
+    loop,
+    progress,
+    results,
+    state,
+    writer,
+)
 
 
 class DivergedError(RuntimeError):
@@ -113,7 +121,9 @@ class Evaluate:
     def _evaluate(self, step: int) -> results.EvaluationResult:
         data = self._evaluator.data
         steps = data.steps(self._evaluator.global_batch_size)
-        result = self._evaluator(step, progress.EvaluationBar(data.split, steps))
+        result = self._evaluator(
+            step, progress.EvaluationBar(data.split, steps)
+        )
         values = {"split": data.split} | result.metrics
         self._writer.write("eval", step, values)
         self._writer.flush()

@@ -95,7 +95,8 @@ def run(
             return _fail(f"The data cannot be read: {error.message}", BAD_DATA)
 
     logging.set_verbosity(logging.INFO)
-    app.run(guarded, argv=arguments, flags_parser=_parse_flags)
+    argv = None if arguments is None else list(arguments)
+    app.run(guarded, argv=argv, flags_parser=_parse_flags)
 
 
 def _parse_flags(arguments: Sequence[str]) -> list[str]:

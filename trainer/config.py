@@ -17,10 +17,10 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import gin
 import tensorflow as tf
 import typeguard
 
+import gin
 from trainer import errors
 
 _REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -68,7 +68,9 @@ def _checked(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _binding_message(name: str, error: TypeError) -> str:
-    missing = re.search(r"missing a required (?:\S+ )?argument: '(\w+)'", str(error))
+    missing = re.search(
+        r"missing a required (?:\S+ )?argument: '(\w+)'", str(error)
+    )
     if not missing:
         return f"{name}: {error}."
     parameter = missing.group(1)
@@ -112,7 +114,9 @@ def _describe(annotation: Any) -> str:
     if inspect.isclass(annotation):
         article = "an" if annotation.__name__[0] in "aeiouAEIOU" else "a"
         return f"{article} {annotation.__name__}"
-    return str(annotation).replace("typing.", "").replace("collections.abc.", "")
+    return (
+        str(annotation).replace("typing.", "").replace("collections.abc.", "")
+    )
 
 
 def parse(gin_files: Sequence[str], gin_params: Sequence[str]) -> None:

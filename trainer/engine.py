@@ -82,7 +82,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def replica_index(self) -> tf.Tensor:
-        """Returns the index of the calling replica, int32 in [0, num_replicas)."""
+        """Returns which replica is calling: int32 in [0, num_replicas)."""
 
     @abc.abstractmethod
     def local_results(self, value: Any) -> tuple[Any, ...]:
@@ -139,9 +139,7 @@ class Distributed(Engine):
         self.name = name
         self.strategy = strategy
         self.num_replicas = strategy.num_replicas_in_sync
-        self.host = spec.HostShare(
-            index=0, count=1, replicas=self.num_replicas
-        )
+        self.host = spec.HostShare(index=0, count=1, replicas=self.num_replicas)
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """Returns the strategy's scope."""

@@ -24,7 +24,7 @@ def softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(
-            f"label_smoothing={label_smoothing} must be in [0, 1); 0.1 is usual."
+            f"label_smoothing={label_smoothing} must be in [0, 1); usual: 0.1."
         )
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""What `--dry_run` shows: the whole run in numbers, before it costs anything."""
+"""What `--dry_run` shows: a run in numbers, before it costs anything."""
 
 import dataclasses
 import time
@@ -22,18 +22,19 @@ def describe(parts: session.Session) -> str:
     replicas = parts.engine.num_replicas
     model = parts.state.model
     macs = summary.multiply_accumulates(model)
+    splits = ", ".join(data.split for data in recipe.evaluations) or "none"
+    parameters = summary.parameter_count(model)
     lines = [
-        f"data        {pipeline.describe(info)}; {len(info.class_names)} classes",
+        f"data        {pipeline.describe(info)}; {info.num_classes} classes",
         f"images      {' x '.join(map(str, recipe.train_data.image_shape))}",
         f"engine      {parts.engine.describe()}",
         f"batch       {batch} global, {batch // replicas} per replica",
         f"steps       {horizon.total_steps:,} in all, "
         f"{horizon.steps_per_epoch:,.1f} an epoch, "
         f"{horizon.total_steps * batch:,} images",
-        f"evaluation  {', '.join(d.split for d in recipe.evaluations) or 'none'}"
-        f", every {recipe.evaluate_every}; checkpoint every "
-        f"{recipe.checkpoint_every}",
-        f"model       {model.name}, {summary.parameter_count(model):,} parameters",
+        f"evaluation  {splits}; eval_data every {recipe.evaluate_every}",
+        f"checkpoint  every {recipe.checkpoint_every}",
+        f"model       {model.name}, {parameters:,} parameters",
         f"compute     {2 * macs / 1e9:,.3f} GFLOPs an image forward, about "
         f"{6 * macs / 1e9:,.3f} for a training step",
         f"precision   {recipe.precision}",
@@ -64,7 +65,9 @@ def _memory(parts: session.Session) -> int:
         for v in parts.state.variables().values()
     )
     gradients = 4 * summary.parameter_count(parts.state.model)
-    activations = summary.activation_bytes(parts.state.model, rows, number_bytes)
+    activations = summary.activation_bytes(
+        parts.state.model, rows, number_bytes
+    )
     return weights + gradients + activations
 
 

@@ -131,7 +131,15 @@ def _git_commit() -> str | None:
     folder = os.path.dirname(os.path.abspath(__file__))
     try:
         answer = subprocess.run(
-            ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"],
+            [
+                "git",
+                "-C",
+                folder,
+                "describe",
+                "--always",
+                "--dirty",
+                "--abbrev=40",
+            ],
             capture_output=True,
             text=True,
             timeout=10,

@@ -26,7 +26,9 @@ def constant_schedule(value: float, warmup: str = "0 steps") -> Schedule:
     return _warmed_up(warmup, rate)
 
 
-def cosine_schedule(peak: float, warmup: str = "0 steps", final: float = 0.0) -> Schedule:
+def cosine_schedule(
+    peak: float, warmup: str = "0 steps", final: float = 0.0
+) -> Schedule:
     """Falls from `peak` to `final` along half a cosine.
 
     Source: Loshchilov and Hutter 2016, arXiv:1608.03983, without restarts.
@@ -47,8 +49,12 @@ def cosine_schedule(peak: float, warmup: str = "0 steps", final: float = 0.0) ->
     def rate(step: tf.Tensor, horizon: duration.Horizon) -> tf.Tensor:
         start = ramp.steps(horizon.steps_per_epoch)
         span = max(horizon.total_steps - start, 1)
-        progress = tf.clip_by_value(tf.cast(step - start, tf.float32) / span, 0, 1)
-        return final + (peak - final) * 0.5 * (1 + tf.cos(3.14159265 * progress))
+        progress = tf.clip_by_value(
+            tf.cast(step - start, tf.float32) / span, 0, 1
+        )
+        return final + (peak - final) * 0.5 * (
+            1 + tf.cos(3.14159265 * progress)
+        )
 
     return _warmed_up(warmup, rate)
 

@@ -24,10 +24,16 @@ def saved(directory: pathlib.Path, *steps: int) -> checkpoint.Checkpoints:
 
 def test_round_trip_is_bitwise(tmp_path: pathlib.Path) -> None:
     values = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    written = {"w": tf.Variable(values), "n": tf.Variable(2**40, dtype=tf.int64)}
+    written = {
+        "w": tf.Variable(values),
+        "n": tf.Variable(2**40, dtype=tf.int64),
+    }
     checkpoints = checkpoint.Checkpoints(str(tmp_path / "c"))
     checkpoints.save(12, written)
-    read = {"w": tf.Variable(tf.zeros([5, 4])), "n": tf.Variable(0, dtype=tf.int64)}
+    read = {
+        "w": tf.Variable(tf.zeros([5, 4])),
+        "n": tf.Variable(0, dtype=tf.int64),
+    }
     assert checkpoints.restore_newest(read) == 12
     assert read["w"].numpy().tobytes() == values.tobytes()
     assert int(read["n"]) == 2**40
@@ -65,7 +71,9 @@ DAMAGE = {
     "empty": lambda p: p.write_bytes(b""),
     "gone": lambda p: p.unlink(),
     "flipped": lambda p: p.write_bytes(
-        p.read_bytes()[:60] + bytes([p.read_bytes()[60] ^ 1]) + p.read_bytes()[61:]
+        p.read_bytes()[:60]
+        + bytes([p.read_bytes()[60] ^ 1])
+        + p.read_bytes()[61:]
     ),
 }
 

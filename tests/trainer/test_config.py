@@ -24,7 +24,10 @@ from trainer import config, errors
         ("train.global_batch_size = 0", "must be at least 1"),
         ("train.seed = 3000000000", "32 bits"),
         ('train.precision = "float64"', "one of 'float32', 'mixed_bfloat16'"),
-        ("constant_schedule.value = -1.0", "constant_schedule: value=-1.0 must be above 0"),
+        (
+            "constant_schedule.value = -1.0",
+            "constant_schedule: value=-1.0 must be above 0",
+        ),
         ("sgd.momentum = 1.0", "momentum=1.0"),
         ("sgd.clip_norm = 0.0", "clip_norm=0.0 must be above 0"),
         ('train.log_every = "often"', "train.log_every='often'"),
@@ -85,9 +88,12 @@ def test_operative_config_gives_the_same_recipe(tmp_path) -> None:
     assert again.seed == 11
     assert again.horizon == first.horizon
     again.model(num_classes=4, image_shape=(8, 8, 3))
-    assert config.differences(
-        config.settings(text), config.settings(config.operative_config())
-    ) == []
+    assert (
+        config.differences(
+            config.settings(text), config.settings(config.operative_config())
+        )
+        == []
+    )
 
 
 def test_differences_name_old_and_new() -> None:

@@ -76,7 +76,7 @@ def test_replicas_never_drift_apart(batch_norm: str) -> None:
 
 
 def test_local_statistics_are_the_mean_of_the_replicas() -> None:
-    """The moving mean follows the global batch, however often it is averaged."""
+    """The moving mean follows the global batch."""
     bindings = (
         "train.model = @small_resnet",
         "small_resnet.depth = 8",

@@ -162,7 +162,9 @@ def test_batch_that_cannot_be_divided(tmp_path, capsys) -> None:
         (lambda p: p.write_bytes(p.read_bytes()[:-9]), "train-00001-of-00003"),
     ],
 )
-def test_a_missing_or_truncated_shard(tmp_path, capsys, damage, message) -> None:
+def test_a_missing_or_truncated_shard(
+    tmp_path, capsys, damage, message
+) -> None:
     write_dataset(tmp_path / "data")
     damage(tmp_path / "data" / "train-00001-of-00003.tfrecord")
     bindings = (
@@ -177,7 +179,6 @@ def test_a_missing_or_truncated_shard(tmp_path, capsys, damage, message) -> None
 
 def test_a_model_dir_of_another_config(tmp_path, capsys) -> None:
     assert call(main, *tiny(tmp_path)) == 0
-    before = (tmp_path / "operative_config.gin").read_text()
     # How often to log does not change what is learnt; the seed does.
     assert call(main, *tiny(tmp_path, 'train.log_every="7 steps"')) == 0
     assert call(main, *tiny(tmp_path, "train.seed=1")) == 2
@@ -185,10 +186,12 @@ def test_a_model_dir_of_another_config(tmp_path, capsys) -> None:
     assert "train.seed: default -> 1" in err
     assert "--allow_config_change" in err
     now = (tmp_path / "operative_config.gin").read_text()
-    assert now == before.replace('"50 steps"', '"7 steps"').replace(
-        "'50 steps'", "'7 steps'"
+    assert "train.log_every = '7 steps'" in now
+    assert "train.seed" not in now
+    assert (
+        call(main, "--allow_config_change", *tiny(tmp_path, "train.seed=1"))
+        == 0
     )
-    assert call(main, "--allow_config_change", *tiny(tmp_path, "train.seed=1")) == 0
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path, caplog) -> None:
@@ -222,8 +225,7 @@ def wait_for_step(model_dir: pathlib.Path, step: int) -> None:
     while time.monotonic() < deadline:
         path = model_dir / "metrics.jsonl"
         if path.exists() and any(
-            f'"step": {s},' in path.read_text()
-            for s in range(step, step + 100)
+            f'"step": {s},' in path.read_text() for s in range(step, step + 100)
         ):
             return
         time.sleep(0.02)

@@ -28,7 +28,9 @@ def test_cosine_follows_its_formula() -> None:
 
 
 def test_stepwise_changes_at_its_boundaries() -> None:
-    rate = schedules.stepwise_schedule([1.0, 0.1, 0.01], ["3 epochs", "60 steps"])
+    rate = schedules.stepwise_schedule(
+        [1.0, 0.1, 0.01], ["3 epochs", "60 steps"]
+    )
     assert values(rate, 0, 29, 30, 59, 60, 99) == pytest.approx(
         [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
     )
@@ -39,9 +41,18 @@ def test_stepwise_changes_at_its_boundaries() -> None:
     [
         (lambda: schedules.constant_schedule(0.0), "value=0.0"),
         (lambda: schedules.cosine_schedule(1.0, final=2.0), "final=2.0"),
-        (lambda: schedules.cosine_schedule(1.0, warmup="soon"), "warmup='soon'"),
-        (lambda: schedules.stepwise_schedule([1.0], ["1 epoch"]), "one value more"),
-        (lambda: schedules.stepwise_schedule([1.0, -1.0], ["1 epoch"]), "values=-1.0"),
+        (
+            lambda: schedules.cosine_schedule(1.0, warmup="soon"),
+            "warmup='soon'",
+        ),
+        (
+            lambda: schedules.stepwise_schedule([1.0], ["1 epoch"]),
+            "one value more",
+        ),
+        (
+            lambda: schedules.stepwise_schedule([1.0, -1.0], ["1 epoch"]),
+            "values=-1.0",
+        ),
     ],
 )
 def test_refuses_bad_values(make, message: str) -> None:
@@ -50,7 +61,9 @@ def test_refuses_bad_values(make, message: str) -> None:
 
 
 def test_boundaries_must_rise() -> None:
-    rate = schedules.stepwise_schedule([3.0, 2.0, 1.0], ["2 epochs", "20 steps"])
+    rate = schedules.stepwise_schedule(
+        [3.0, 2.0, 1.0], ["2 epochs", "20 steps"]
+    )
     with pytest.raises(ValueError, match=r"steps \[20, 20\]"):
         values(rate, 0)
 
