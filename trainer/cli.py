@@ -1,5 +1,6 @@
 """What the binaries share: flags, and errors as exit codes."""
 
+import logging as python_logging
 import sys
 from collections.abc import Callable, Sequence
 
@@ -95,6 +96,9 @@ def run(
             return _fail(f"The data cannot be read: {error.message}", BAD_DATA)
 
     logging.set_verbosity(logging.INFO)
+    # Their notices would drown ours.
+    for name in ("matplotlib", "tensorflow"):
+        python_logging.getLogger(name).setLevel(python_logging.WARNING)
     argv = None if arguments is None else list(arguments)
     app.run(guarded, argv=argv, flags_parser=_parse_flags)
 

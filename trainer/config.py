@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import logging
 import os
 import re
 import typing
@@ -135,6 +136,8 @@ def parse(gin_files: Sequence[str], gin_params: Sequence[str]) -> None:
     gin.add_config_file_search_path(_REPO)
     for path in gin_files:
         _require_file(path)
+    # gin logs "Path not found" for each folder but the right one.
+    logging.disable(logging.ERROR)
     try:
         gin.parse_config_files_and_bindings(
             list(gin_files), None, finalize_config=False
@@ -146,6 +149,8 @@ def parse(gin_files: Sequence[str], gin_params: Sequence[str]) -> None:
         raise
     except Exception as error:
         raise errors.ConfigError(_parse_message(error)) from error
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _check_macros(gin_params: Sequence[str]) -> None:

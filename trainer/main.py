@@ -7,7 +7,6 @@ flag or config; 3 bad data; 75 stopped by a signal with a checkpoint committed,
 run it again; 1 anything else.
 """
 
-import logging as python_logging
 import time
 
 from absl import flags, logging
@@ -66,5 +65,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    python_logging.getLogger("matplotlib").setLevel(python_logging.WARNING)
     cli.run(main)

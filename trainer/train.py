@@ -51,10 +51,13 @@ def train(
         actions.Evaluate(parts.evaluator(data), model_dir, out)
         for data in recipe.evaluations
     ]
+    # Kept to the end: tearing the pipeline's threads down takes seconds, and
+    # would otherwise happen in the midst of the last evaluation.
+    take_steps = parts.take_steps(start)
     stop = actions.StopOnSignal()
     with stop.watch(), progress.TrainingBar(start, total) as bar:
         done = loop.run(
-            parts.take_steps(start),
+            take_steps,
             _plan(parts, checkpoints, out, evaluations, bar, stop),
             start_step=start,
             total_steps=total,
