@@ -23,6 +23,7 @@ from trainer import errors
 _FORMAT = 1
 _ARRAYS = "variables.npz"
 _MANIFEST = "manifest.json"
+_TEMPORARY = ".tmp"
 _NAME = re.compile(r"step-(\d{9})")
 
 
@@ -63,14 +64,20 @@ class Checkpoints:
             return
         arrays = {name: np.asarray(v) for name, v in variables.items()}
         final = self.path(step)
-        temporary = f"{final}.tmp"
-        if tf.io.gfile.exists(temporary):
-            tf.io.gfile.rmtree(temporary)
+        temporary = final + _TEMPORARY
+        tf.io.gfile.makedirs(self.directory)
+        self._drop_half_written()
         tf.io.gfile.makedirs(temporary)
         _write_arrays(temporary, step, arrays)
         tf.io.gfile.rename(temporary, final)
         for old in self.steps()[: -self.keep]:
             tf.io.gfile.rmtree(self.path(old))
+
+    def _drop_half_written(self) -> None:
+        """Removes what a save that was killed has left."""
+        for name in tf.io.gfile.listdir(self.directory):
+            if name.rstrip("/").endswith(_TEMPORARY):
+                tf.io.gfile.rmtree(os.path.join(self.directory, name))
 
     def restore_newest(
         self, variables: Mapping[str, tf.Variable]

@@ -62,8 +62,9 @@ def test_a_half_written_checkpoint_is_not_there(tmp_path: pathlib.Path) -> None:
     half.mkdir()
     (half / "variables.npz").write_bytes(b"half")
     assert checkpoints.steps() == [5]
-    checkpoints.save(10, variables(10.0))
-    assert checkpoints.restore_newest(variables()) == 10
+    checkpoints.save(15, variables(15.0))
+    assert checkpoints.restore_newest(variables()) == 15
+    assert not half.exists()
 
 
 DAMAGE = {

@@ -63,9 +63,7 @@ def test_a_missing_file_names_the_recipes() -> None:
         config.parse(["gin/digit.gin"], [])
 
 
-def test_files_are_found_from_any_folder(
-    tmp_path, monkeypatch, caplog
-) -> None:
+def test_files_are_found_from_any_folder(tmp_path, monkeypatch, caplog) -> None:
     monkeypatch.chdir(tmp_path)
     config.parse(["gin/fashion_mnist.gin"], ["train.seed = 5"])
     with pytest.raises(ValueError, match="data/fashion_mnist"):
