@@ -6,7 +6,7 @@ DATA_DIR ?= data/digits
 MODEL_DIR ?= runs/digits
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup train test test-long lint format bench clean
+.PHONY: help setup train test lint format bench clean
 
 help:  ## Show this text.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,10 +27,7 @@ train: $(DATA_DIR)/dataset.json | $(VENV)/installed  ## Train gin/digits.gin on 
 	  --gin_param='DATA_DIR="$(DATA_DIR)"' --model_dir=$(MODEL_DIR)
 
 test: $(VENV)/installed  ## Run the test suite (under 20 minutes on 2 cores).
-	$(BIN)/python -m pytest -m 'not long' $(PYTEST_ARGS)
-
-test-long: $(VENV)/installed  ## Run the soak and chaos tests (under 30 minutes).
-	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/installed  ## Run ruff and mypy with the settings of pre-commit.
 	$(BIN)/ruff check .
@@ -44,6 +41,7 @@ format: $(VENV)/installed  ## Let ruff mend what it can.
 bench: $(VENV)/installed  ## Measure the training step against its peers (installs PyTorch).
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,bench]'
 	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.memory
 
 clean:  ## Remove the environment, the data set and the run of `make train`.
 	rm -rf $(VENV) $(DATA_DIR) $(MODEL_DIR) *.egg-info

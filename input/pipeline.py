@@ -13,8 +13,8 @@ from typing import Literal
 import tensorflow as tf
 from absl import logging
 
-from input import dataset, errors, order, sources, spec
 from input import decode as decode_lib
+from input import errors, order, sources, spec
 
 ShardBy = Literal["auto", "file", "record"]
 
@@ -23,7 +23,26 @@ _SMALL_SPLIT_BYTES = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainData:
+class _Split:
+    """A split of a data set and how its images are decoded."""
+
+    source: sources.Source
+    split: str
+    decode: decode_lib.Decoder = decode_lib.AsStored()
+
+    @property
+    def examples(self) -> int:
+        """Examples in the split."""
+        return self.source.info.examples(self.split)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images in a batch."""
+        return self.decode.output_shape(self.source.info)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainData(_Split):
     """The training split, read for ever.
 
     Attributes:
@@ -39,9 +58,7 @@ class TrainData:
             than hosts, else `file`.
     """
 
-    source: sources.Source
     split: str = "train"
-    decode: decode_lib.Decoder = decode_lib.AsStored()
     shuffle_bytes: int = 1 << 30
     shard_by: ShardBy = "auto"
 
@@ -50,16 +67,6 @@ class TrainData:
             raise ValueError(
                 f"shuffle_bytes={self.shuffle_bytes} must be at least 1 byte."
             )
-
-    @property
-    def examples(self) -> int:
-        """Examples in an epoch."""
-        return self.source.info.examples(self.split)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the images in a batch."""
-        return self.decode.output_shape(self.source.info)
 
     def dataset(
         self,
@@ -94,14 +101,8 @@ class TrainData:
             if not by_file or i % host.count == host.index
         ]
         stream = self._stream(shards, seed, start).enumerate(start)
-        if not by_file and host.count > 1:
-            first = host.index * host_batch_size
-            stream = stream.filter(
-                lambda position, _: (
-                    (position % global_batch_size >= first)
-                    & (position % global_batch_size < first + host_batch_size)
-                )
-            )
+        if not by_file:
+            stream = _own_rows(stream, host, global_batch_size)
         # Hosts that read different files draw different crops as well.
         stream_number = host.index if by_file else 0
 
@@ -158,7 +159,7 @@ class TrainData:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvalData:
+class EvalData(_Split):
     """A split to evaluate on, read once.
 
     Attributes:
@@ -167,19 +168,7 @@ class EvalData:
         decode: From bytes to pixels.
     """
 
-    source: sources.Source
     split: str = "validation"
-    decode: decode_lib.Decoder = decode_lib.AsStored()
-
-    @property
-    def examples(self) -> int:
-        """Examples in the split."""
-        return self.source.info.examples(self.split)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the images in a batch."""
-        return self.decode.output_shape(self.source.info)
 
     def steps(self, global_batch_size: int) -> int:
         """Returns the number of global batches, the last one padded."""
@@ -195,7 +184,6 @@ class EvalData:
         `steps(global_batch_size)` batches.
         """
         replica_batch_size = host.replica_batch_size(global_batch_size)
-        host_batch_size = replica_batch_size * host.replicas
         shards = len(self.source.info.splits[self.split])
         stream = tf.data.Dataset.range(shards).interleave(
             lambda i: _indexed(self.source, self.split, i),
@@ -210,24 +198,28 @@ class EvalData:
                 (tf.constant(-1, tf.int64), "")
             ).repeat(padding)
         )
-        if host.count > 1:
-            first = host.index * host_batch_size
-            stream = stream.enumerate().filter(
-                lambda position, _: (
-                    (position % global_batch_size >= first)
-                    & (position % global_batch_size < first + host_batch_size)
-                )
-            )
-            stream = stream.map(lambda _, item: item)
+        stream = _own_rows(stream.enumerate(), host, global_batch_size)
         images = stream.map(
-            lambda index, record: tf.cond(
-                index < 0,
+            lambda _, item: tf.cond(
+                item[0] < 0,
                 lambda: _padding(self.image_shape),
-                lambda: _example(self, index, record, tf.constant([0, 0])),
+                lambda: _example(self, item[0], item[1], tf.constant([0, 0])),
             ),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return _finish(images, replica_batch_size, self.image_shape, "eval")
+
+
+def _own_rows(
+    stream: tf.data.Dataset, host: spec.HostShare, global_batch_size: int
+) -> tf.data.Dataset:
+    """Keeps the (position, item) pairs that are rows of this host."""
+    if host.count == 1:
+        return stream
+    size = host.replica_batch_size(global_batch_size) * host.replicas
+    return stream.filter(
+        lambda position, _: position % global_batch_size // size == host.index
+    )
 
 
 def _fold(seed: int, parts: Sequence[tf.Tensor | int]) -> tf.Tensor:
@@ -311,8 +303,3 @@ def _finish(
         tf.data.experimental.AutoShardPolicy.OFF
     )
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
-
-
-def describe(info: dataset.DatasetInfo) -> str:
-    """Returns the splits of a data set in one line."""
-    return ", ".join(f"{s} {info.examples(s):,}" for s in info.splits)

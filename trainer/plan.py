@@ -6,7 +6,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from input import pipeline
+from input import dataset
 from models import summary
 from trainer import session
 
@@ -25,7 +25,7 @@ def describe(parts: session.Session) -> str:
     splits = ", ".join(data.split for data in recipe.evaluations) or "none"
     parameters = summary.parameter_count(model)
     lines = [
-        f"data        {pipeline.describe(info)}; {info.num_classes} classes",
+        f"data        {_splits(info)}; {info.num_classes} classes",
         f"images      {' x '.join(map(str, recipe.train_data.image_shape))}",
         f"engine      {parts.engine.describe()}",
         f"batch       {batch} global, {batch // replicas} per replica",
@@ -42,6 +42,10 @@ def describe(parts: session.Session) -> str:
         "learning rate by step:",
     ]
     return "\n".join([*lines, *_learning_rates(parts)])
+
+
+def _splits(info: dataset.DatasetInfo) -> str:
+    return ", ".join(f"{s} {info.examples(s):,}" for s in info.splits)
 
 
 def _learning_rates(parts: session.Session) -> list[str]:

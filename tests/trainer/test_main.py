@@ -100,6 +100,16 @@ def test_evaluate_finds_what_training_found(tmp_path, capsys) -> None:
     assert "step 20, validation: top-1" in capsys.readouterr().out
 
 
+def test_evaluate_follows_a_run_until_it_has_ended(tmp_path) -> None:
+    assert call(main, *tiny(tmp_path)) == 0
+    before = len(lines(tmp_path, "eval"))
+    assert call(evaluate, *tiny(tmp_path)) == 0
+    assert len(lines(tmp_path, "eval")) == before + 1
+    # Without DONE the trainer may still be at work: it waits, then gives up.
+    (tmp_path / "DONE").unlink()
+    assert call(evaluate, "--timeout=0", *tiny(tmp_path)) == 0
+
+
 def test_evaluate_without_a_checkpoint(tmp_path, capsys) -> None:
     assert call(evaluate, "--once", *tiny(tmp_path)) == 2
     assert "no checkpoint to evaluate" in capsys.readouterr().err
