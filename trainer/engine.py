@@ -15,7 +15,7 @@ Two rules keep the replicas the same everywhere:
 
 import abc
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -51,8 +51,8 @@ class Engine(abc.ABC):
         """Returns the context in which variables must be created."""
 
     @abc.abstractmethod
-    def iterate(self, dataset_fn: DatasetFn) -> Iterator[Any]:
-        """Returns an iterator of global batches, usable in a tf.function.
+    def distribute(self, dataset_fn: DatasetFn) -> Iterable[Any]:
+        """Returns the global batches; its iterators work in a tf.function.
 
         Args:
             dataset_fn: Makes the data set of a host: batches of the rows of
@@ -66,7 +66,7 @@ class Engine(abc.ABC):
         Args:
             function: Runs in replica context; may use `all_reduce` and
                 `replica_index`.
-            *args: Tensors for all replicas, or items of `iterate`.
+            *args: Tensors for all replicas, or items of `distribute`.
 
         Returns:
             What `function` returns, one value a replica: see `first` and
@@ -111,9 +111,9 @@ class OneDevice(Engine):
         """Returns a context that does nothing."""
         return contextlib.nullcontext()
 
-    def iterate(self, dataset_fn: DatasetFn) -> Iterator[Any]:
-        """Iterates over the data set itself."""
-        return iter(dataset_fn(self.host))
+    def distribute(self, dataset_fn: DatasetFn) -> Iterable[Any]:
+        """Returns the data set itself."""
+        return dataset_fn(self.host)
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Calls the function."""
@@ -145,12 +145,11 @@ class Distributed(Engine):
         """Returns the strategy's scope."""
         return self.strategy.scope()
 
-    def iterate(self, dataset_fn: DatasetFn) -> Iterator[Any]:
+    def distribute(self, dataset_fn: DatasetFn) -> Iterable[Any]:
         """Deals successive batches of the host to its replicas."""
-        dataset = self.strategy.distribute_datasets_from_function(
+        return self.strategy.distribute_datasets_from_function(
             lambda context: dataset_fn(self.host)
         )
-        return iter(dataset)
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Runs the function on every replica."""

@@ -65,7 +65,7 @@ def compile_steps(
         on: Runs the step.
         train: Updated by it.
         train_step: The step.
-        batches: Of `engine.iterate`.
+        batches: Iterates over what `engine.distribute` returned.
         clock: Gives the time in seconds, float64, when it runs in a graph.
     """
 

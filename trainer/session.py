@@ -73,7 +73,7 @@ class Session:
         )
 
     def _batches(self, start_step: int) -> Iterator[Any]:
-        return self.engine.iterate(
+        batches = self.engine.distribute(
             lambda host: self.recipe.train_data.dataset(
                 host,
                 global_batch_size=self.recipe.global_batch_size,
@@ -81,6 +81,7 @@ class Session:
                 start_step=start_step,
             )
         )
+        return iter(batches)
 
 
 def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:

@@ -31,8 +31,10 @@ def test_all_reduce_adds_up_on_every_replica(replicas: int) -> None:
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_replicas_get_the_rows_of_a_batch_in_order(replicas: int) -> None:
     on = make_engine(replicas)
-    batches = on.iterate(
-        lambda host: tf.data.Dataset.range(16).batch(8 // host.replicas)
+    batches = iter(
+        on.distribute(
+            lambda host: tf.data.Dataset.range(16).batch(8 // host.replicas)
+        )
     )
     for start in (0, 8):
         rows = [v.numpy().tolist() for v in on.local_results(next(batches))]
