@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
+import numpy as np
 from absl import logging
 
 from trainer import (
@@ -89,9 +90,25 @@ def stop_when_diverged(latest: loop.Progress) -> None:
 
 def save(
     to: checkpoint.Checkpoints, train: state.TrainState
-) -> Callable[[loop.Progress], None]:
-    """Returns an action that writes a checkpoint."""
-    return lambda latest: to.save(latest.step, train.variables())
+) -> Callable[[int], None]:
+    """Returns a function of the step that writes a checkpoint.
+
+    It raises DivergedError, and writes nothing, where a weight is not finite:
+    the loss shows that only a step later.
+    """
+
+    def act(step: int) -> None:
+        arrays = {n: np.asarray(v) for n, v in train.variables().items()}
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise DivergedError(
+                    f"{name} is not finite at step {step}. No checkpoint of "
+                    "this state is written. Lower the learning rate, lengthen "
+                    "the warm-up or set the optimizer's clip_norm."
+                )
+        to.save(step, arrays)
+
+    return act
 
 
 class Evaluate:

@@ -18,13 +18,13 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from trainer import errors
+from trainer import errors, files
 
 _FORMAT = 1
 _ARRAYS = "variables.npz"
 _MANIFEST = "manifest.json"
 _TEMPORARY = ".tmp"
-_NAME = re.compile(r"step-(\d{9})")
+_NAME = re.compile(r"step-(\d{9,})")
 
 
 class Corrupt(Exception):  # noqa: N818 - a state of a file
@@ -55,21 +55,28 @@ class Checkpoints:
         """Returns the directory of the checkpoint of a step."""
         return os.path.join(self.directory, f"step-{step:09d}")
 
-    def save(self, step: int, variables: Mapping[str, tf.Variable]) -> None:
+    def save(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes and commits a checkpoint, then drops the oldest ones.
 
-        Nothing happens where the step has one already.
+        Nothing happens where the step has one already that verifies.
         """
-        if step in self.steps():
-            return
-        arrays = {name: np.asarray(v) for name, v in variables.items()}
         final = self.path(step)
+        if step in self.steps():
+            try:
+                read(final)
+                return
+            except Corrupt as corrupt:
+                logging.warning("Replacing a checkpoint: %s", corrupt)
+                tf.io.gfile.rmtree(final)
         temporary = final + _TEMPORARY
         tf.io.gfile.makedirs(self.directory)
         self._drop_half_written()
         tf.io.gfile.makedirs(temporary)
         _write_arrays(temporary, step, arrays)
+        for path in (_ARRAYS, _MANIFEST, ""):
+            files.sync(os.path.join(temporary, path))
         tf.io.gfile.rename(temporary, final)
+        files.sync(self.directory)
         for old in self.steps()[: -self.keep]:
             tf.io.gfile.rmtree(self.path(old))
 

@@ -1,6 +1,8 @@
 """What the binaries share: flags, and errors as exit codes."""
 
 import logging as python_logging
+import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -8,7 +10,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from input import errors as input_errors
-from trainer import bindings, config, engine, errors, recipe
+from trainer import bindings, config, engine, errors, files, recipe
 
 BAD_CONFIG = 2
 BAD_DATA = 3
@@ -68,6 +70,24 @@ def require_model_dir() -> str:
     return MODEL_DIR.value
 
 
+def check_writable(model_dir: str) -> None:
+    """Makes the directory of a run, if missing.
+
+    Raises:
+        errors.ConfigError: Nothing can be written there.
+    """
+    probe = os.path.join(model_dir, f".probe-{os.getpid()}")
+    try:
+        files.write_atomically(probe, b"")
+        tf.io.gfile.remove(probe)
+    except (tf.errors.OpError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise errors.ConfigError(
+            f"--model_dir={model_dir} cannot be written to: {reason}. Name a "
+            "folder of yours."
+        ) from error
+
+
 def run(
     main: Callable[[], int | None], arguments: Sequence[str] | None = None
 ) -> None:
@@ -93,7 +113,12 @@ def run(
         except tf.errors.OpError as error:
             if "IteratorGetNext" not in str(error):
                 raise
-            return _fail(f"The data cannot be read: {error.message}", BAD_DATA)
+            reason = re.sub(r"\s*\[*\{\{.*", "", error.message.splitlines()[0])
+            return _fail(
+                f"The data cannot be read: {reason}. A shard has been damaged "
+                "since the conversion; convert it again.",
+                BAD_DATA,
+            )
 
     logging.set_verbosity(logging.INFO)
     # Their notices would drown ours.
@@ -104,7 +129,13 @@ def run(
 
 
 def _parse_flags(arguments: Sequence[str]) -> list[str]:
-    """Ends with code 2, not absl's 1, where a flag is wrong."""
+    """Ends with code 0 after --help and 2, not absl's 1, on a wrong flag."""
+    for flag in (_GIN_FILE, _GIN_PARAM, MODEL_DIR):
+        flags.FLAGS.register_key_flag_for_module(
+            arguments[0], flags.FLAGS[flag.name]
+        )
+    if {"--help", "-h", "--helpshort", "-help"} & set(arguments):
+        app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
     try:
         return flags.FLAGS(arguments)
     except flags.Error as error:

@@ -12,6 +12,7 @@ import difflib
 import functools
 import inspect
 import logging
+import math
 import os
 import re
 import typing
@@ -87,6 +88,9 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
         # The signature of what gin wraps cannot be compared; that it can be
         # called is the useful part.
         annotation = Callable
+        _check_is_made(name, value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise errors.ConfigError(f"{name}={value!r} must be finite.")
     wrong_bool = isinstance(value, bool) and annotation in (int, float)
     try:
         if wrong_bool:
@@ -94,7 +98,9 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
         typeguard.check_type(value, annotation)
     except typeguard.TypeCheckError:
         hint = ""
-        if inspect.isfunction(value) or inspect.isclass(value):
+        if typing.get_origin(annotation) is collections.abc.Sequence:
+            hint = " Put it in brackets, such as [@random_crop()]."
+        elif inspect.isfunction(value) or inspect.isclass(value):
             hint = " Did you forget the parentheses in `@name()`?"
         elif not isinstance(value, str) and annotation is str:
             hint = " Put it in quotes."
@@ -102,6 +108,16 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
             f"{name}={value!r} is {_describe(type(value))}; it must be "
             f"{_describe(annotation)}.{hint}"
         ) from None
+
+
+def _check_is_made(name: str, value: Any) -> None:
+    """A factory where what it makes is wanted lacks its parentheses."""
+    made_later = name.endswith(".model")
+    if not made_later and inspect.unwrap(value) in _REGISTERED.values():
+        raise errors.ConfigError(
+            f"{name} is the maker, not what it makes. Write "
+            f"`{name} = @{value.__name__}()`, with the parentheses."
+        )
 
 
 def _describe(annotation: Any) -> str:

@@ -17,9 +17,11 @@ from trainer import (
     actions,
     checkpoint,
     cli,
+    config,
     errors,
     report,
     results,
+    rundir,
     session,
     writer,
 )
@@ -37,6 +39,14 @@ _TIMEOUT = flags.DEFINE_float(
     lower_bound=0.0,
 )
 _POLL_SECONDS = 2.0
+# What an evaluation may do differently from the training.
+_FREE = (
+    "eval_data.",
+    "test_data.",
+    "train.duration",
+    "train.eval_data",
+    "train.test_data",
+)
 
 
 def main() -> int:
@@ -49,22 +59,28 @@ def main() -> int:
             "train.test_data."
         )
     parts = session.build(recipe, cli.make_engine())
+    rundir.check(model_dir, parts, config.operative_config(), _FREE)
     checkpoints = checkpoint.Checkpoints(os.path.join(model_dir, "checkpoints"))
     out = writer.Writer(model_dir, enabled=parts.engine.is_chief)
     evaluations = [
         actions.Evaluate(parts.evaluator(data), model_dir, out)
         for data in recipe.evaluations
     ]
+    seen: list[int] = []
     done: int | None = None
     deadline = time.monotonic() + _TIMEOUT.value
     while True:
         # Asked before looking: a checkpoint that comes later is not missed.
         ended = tf.io.gfile.exists(os.path.join(model_dir, "DONE"))
-        if checkpoints.steps()[-1:] not in ([], [done]):
-            done = checkpoints.restore_newest(parts.state.variables())
-            deadline = time.monotonic() + _TIMEOUT.value
-            for evaluate in evaluations:
-                print(_line(evaluate.at(done or 0)))
+        newest = checkpoints.steps()[-1:]
+        if newest != seen:
+            seen = newest
+            step = checkpoints.restore_newest(parts.state.variables())
+            if step is not None and step != done:
+                done = step
+                deadline = time.monotonic() + _TIMEOUT.value
+                for evaluate in evaluations:
+                    print(_line(evaluate.at(step)))
         if done is not None and (_ONCE.value or ended):
             break
         if _ONCE.value or time.monotonic() > deadline:

@@ -26,8 +26,23 @@ def write_atomically(path: str, content: bytes) -> None:
     try:
         with tf.io.gfile.GFile(temporary, "wb") as file:
             file.write(content)
+        sync(temporary)
         tf.io.gfile.rename(temporary, path, overwrite=True)
     except BaseException:
         if tf.io.gfile.exists(temporary):
             tf.io.gfile.remove(temporary)
         raise
+
+
+def sync(path: str) -> None:
+    """Makes a local file or folder survive a power cut from here on.
+
+    Object stores need no such thing: what they have acknowledged stays.
+    """
+    if not os.path.exists(path):
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -28,6 +28,12 @@ _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
 
 def main() -> int:
     """Trains, evaluates and reports; returns the exit code."""
+    stop = actions.StopOnSignal()
+    with stop.watch():
+        return _main(stop)
+
+
+def _main(stop: actions.StopOnSignal) -> int:
     began = time.monotonic()
     recipe = cli.load_recipe()
     model_dir = "" if _DRY_RUN.value else cli.require_model_dir()
@@ -37,15 +43,12 @@ def main() -> int:
         print(plan.describe(parts))
         print(plan.try_one_step(parts))
         return 0
-    if parts.engine.is_chief:
-        rundir.begin(
-            model_dir,
-            parts,
-            config.operative_config(),
-            _ALLOW_CONFIG_CHANGE.value,
-        )
+    cli.check_writable(model_dir)
+    operative_config = config.operative_config()
+    if not _ALLOW_CONFIG_CHANGE.value:
+        rundir.check(model_dir, parts, operative_config)
     try:
-        final = train_lib.train(parts, model_dir)
+        final = train_lib.train(parts, model_dir, operative_config, stop)
     except train_lib.Preempted as stopped:
         logging.warning("%s", stopped)
         return cli.PREEMPTED

@@ -112,6 +112,11 @@ class Recipe:
             errors.ConfigError: It is not a duration.
         """
         parsed = duration_lib.parse(getattr(self, name), f"train.{name}")
+        if not parsed.amount:
+            raise errors.ConfigError(
+                f"train.{name}={getattr(self, name)!r} must be above 0; to do "
+                'it once, at the end, name a long time such as "1000 epochs".'
+            )
         return max(parsed.steps(self.horizon.steps_per_epoch), 1)
 
     def _check_classes(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from models import summary
 from trainer import config, errors, files, session
@@ -27,30 +28,62 @@ _FREE = (
 )
 
 
-def begin(
+def check(
     model_dir: str,
     parts: session.Session,
     operative_config: str,
-    allow_config_change: bool,
+    free: tuple[str, ...] = (),
 ) -> None:
-    """Claims a model_dir for a run, or for its continuation.
+    """Makes sure that a model_dir holds no other training.
 
-    Writes run.json and operative_config.gin, and removes an earlier DONE.
+    Args:
+        model_dir: May be empty, or not there.
+        parts: What is about to run.
+        operative_config: Its bindings.
+        free: Beginnings of names that may differ, besides the usual ones.
 
     Raises:
         errors.ConfigError: Another training lives there.
     """
     before = _load(os.path.join(model_dir, "run.json"))
     path = os.path.join(model_dir, "operative_config.gin")
-    if before and not allow_config_change:
-        _check_same(model_dir, before, parts, path, operative_config)
+    if before is None or not tf.io.gfile.exists(path):
+        return
+    now = parts.recipe.train_data.source.info.fingerprint
+    then = before.get("data_fingerprint", now)
+    changed = [f"data set: {then[:12]} -> {now[:12]}"] if now != then else []
+    with tf.io.gfile.GFile(path) as file:
+        old = config.settings(file.read())
+    changed += [
+        str(difference)
+        for difference in config.differences(
+            old, config.settings(operative_config)
+        )
+        if not difference.name.startswith(_FREE + free)
+    ]
+    if changed:
+        raise errors.ConfigError(
+            f"--model_dir={model_dir} holds a run of a different config:\n  "
+            + "\n  ".join(changed)
+            + "\nUse a new --model_dir, or pass --allow_config_change to "
+            "trainer.main to go on from its checkpoint with the new config."
+        )
+
+
+def claim(
+    model_dir: str, parts: session.Session, operative_config: str
+) -> None:
+    """Writes run.json and operative_config.gin, and removes an earlier DONE."""
+    before = _load(os.path.join(model_dir, "run.json")) or {}
     done = os.path.join(model_dir, "DONE")
     if tf.io.gfile.exists(done):
         tf.io.gfile.remove(done)
     described = describe(model_dir, parts)
-    if before:
-        described["started"] = before.get("started", described["started"])
-    files.write_atomically(path, operative_config.encode())
+    described["started"] = before.get("started", described["started"])
+    files.write_atomically(
+        os.path.join(model_dir, "operative_config.gin"),
+        operative_config.encode(),
+    )
     files.write_atomically(
         os.path.join(model_dir, "run.json"),
         json.dumps(described, indent=1, ensure_ascii=False).encode(),
@@ -68,38 +101,11 @@ def _load(path: str) -> dict[str, Any] | None:
     if not tf.io.gfile.exists(path):
         return None
     with tf.io.gfile.GFile(path) as file:
-        return json.loads(file.read())
-
-
-def _check_same(
-    model_dir: str,
-    before: dict[str, Any],
-    parts: session.Session,
-    config_path: str,
-    operative_config: str,
-) -> None:
-    fingerprint = parts.recipe.train_data.source.info.fingerprint
-    changed = []
-    if before["data_fingerprint"] != fingerprint:
-        changed.append(
-            f"data set: {before['data_fingerprint'][:12]} -> {fingerprint[:12]}"
-        )
-    with tf.io.gfile.GFile(config_path) as file:
-        old = config.settings(file.read())
-    changed += [
-        str(difference)
-        for difference in config.differences(
-            old, config.settings(operative_config)
-        )
-        if not difference.name.startswith(_FREE)
-    ]
-    if changed:
-        raise errors.ConfigError(
-            f"--model_dir={model_dir} holds a run of a different config:\n  "
-            + "\n  ".join(changed)
-            + "\nUse a new --model_dir, or pass --allow_config_change to go "
-            "on from its checkpoint with the new config."
-        )
+        try:
+            return json.loads(file.read())
+        except ValueError:
+            logging.warning("%s is damaged; it will be written anew.", path)
+            return None
 
 
 def describe(model_dir: str, parts: session.Session) -> dict[str, Any]:

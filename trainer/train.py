@@ -21,13 +21,18 @@ class Preempted(Exception):  # noqa: N818 - a request, not an error
 
 
 def train(
-    parts: session.Session, model_dir: str
+    parts: session.Session,
+    model_dir: str,
+    operative_config: str,
+    stop: actions.StopOnSignal,
 ) -> list[results.EvaluationResult]:
     """Trains to the end of the recipe, from the newest checkpoint if any.
 
     Args:
         parts: A recipe built on an engine.
-        model_dir: A directory that `rundir.begin` has claimed.
+        model_dir: A directory that `rundir.check` has found fit.
+        operative_config: The bindings in use, to be kept beside the run.
+        stop: Knows whether a signal has come.
 
     Returns:
         The final results on `eval_data` and `test_data`, as far as given.
@@ -45,6 +50,8 @@ def train(
     start = checkpoints.restore_newest(parts.state.variables()) or 0
     if start:
         logging.info("Going on from step %d of %d.", start, total)
+    if parts.engine.is_chief:
+        rundir.claim(model_dir, parts, operative_config)
     out = writer.Writer(model_dir, enabled=parts.engine.is_chief)
     out.write("run", start, {"engine": parts.engine.describe()})
     evaluations = [
@@ -54,8 +61,7 @@ def train(
     # Kept to the end: tearing the pipeline's threads down takes seconds, and
     # would otherwise happen in the midst of the last evaluation.
     take_steps = parts.take_steps(start)
-    stop = actions.StopOnSignal()
-    with stop.watch(), progress.TrainingBar(start, total) as bar:
+    with progress.TrainingBar(start, total) as bar:
         done = loop.run(
             take_steps,
             _plan(parts, checkpoints, out, evaluations, bar, stop),
@@ -64,7 +70,7 @@ def train(
             steps_per_loop=recipe.steps_per_loop,
         )
     if done < total:
-        checkpoints.save(done, parts.state.variables())
+        actions.save(checkpoints, parts.state)(done)
         raise Preempted(
             f"{stop.received}: stopped at step {done} of {total}; a checkpoint "
             "is committed. Run the same command again to go on."
@@ -86,6 +92,7 @@ def _plan(
     """Returns what is done when, in order."""
     recipe, total = parts.recipe, parts.recipe.horizon.total_steps
     log = actions.MetricsLog(out, total)
+    save = actions.save(checkpoints, parts.state)
     log_due = loop.every(recipe.steps("log_every"), total)
     save_due = loop.every(recipe.steps("checkpoint_every"), total)
     evaluate_due = loop.every(recipe.steps("evaluate_every"), total)
@@ -94,7 +101,7 @@ def _plan(
         (loop.always, bar),
         (loop.always, log.gather),
         (log_due, log.write),
-        (save_due, actions.save(checkpoints, parts.state)),
+        (save_due, lambda latest: save(latest.step)),
     ]
     if recipe.eval_data is not None:
         plan.append((evaluate_due, evaluations[0]))

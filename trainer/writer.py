@@ -1,6 +1,7 @@
 """Numbers to disk: metrics.jsonl for programs, TensorBoard for people."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -35,7 +36,9 @@ class Writer:
             return
         line = {"kind": kind, "step": step, "time": round(time.time(), 3)}
         with tf.io.gfile.GFile(self._path, "a") as file:
-            file.write(json.dumps(line | dict(values)) + "\n")
+            # JSON knows no inf and nan: null.
+            known = {n: v if _finite(v) else None for n, v in values.items()}
+            file.write(json.dumps(line | known, allow_nan=False) + "\n")
         if kind == "run":
             return
         with self._board(str(values.get("split", kind))).as_default(step):
@@ -54,3 +57,7 @@ class Writer:
                 os.path.join(self._board_dir, name)
             )
         return self._boards[name]
+
+
+def _finite(value: Scalar) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

@@ -94,6 +94,15 @@ def test_damage_falls_back_to_the_one_before(
     assert "step-000000010" in caplog.text
 
 
+def test_a_damaged_checkpoint_is_written_anew(tmp_path: pathlib.Path) -> None:
+    checkpoints = saved(tmp_path, 5, 10)
+    DAMAGE["truncated"](tmp_path / "step-000000010" / "variables.npz")
+    checkpoints.save(10, variables(11.0))
+    read = variables()
+    assert checkpoints.restore_newest(read) == 10
+    assert int(read["step"]) == 11
+
+
 def test_all_damaged_is_an_error_and_changes_nothing(
     tmp_path: pathlib.Path,
 ) -> None:

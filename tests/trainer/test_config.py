@@ -35,6 +35,10 @@ from trainer import config, errors
         ("train.num_classes = 3", "data has 4 classes"),
         ('train_data.split = "trian"', "split='trian'.*train, validation"),
         ("train_data.shuffle_bytes = 0", "shuffle_bytes=0"),
+        ("constant_schedule.value = 1e400", "constant_schedule.value=inf"),
+        ('train.log_every = "0 steps"', "log_every='0 steps' must be above 0"),
+        ("train.loss = @softmax_cross_entropy", "with the parentheses"),
+        ("train.augment = @random_flip()", r"brackets.*\[@random_crop\(\)\]"),
         ('make_engine.name = "tpuu"', None),
     ],
 )

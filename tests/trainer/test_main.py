@@ -13,7 +13,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from tests.conftest import REPO, write_dataset
-from trainer import checkpoint, cli, evaluate, main, results
+from trainer import checkpoint, cli, evaluate, main, results, writer
 
 
 def call(binary, *arguments: str) -> int:
@@ -211,6 +211,78 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path, caplog) -> None:
     assert not (tmp_path / "DONE").exists()
 
 
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, caplog) -> None:
+    """The loss is finite before the one update that ruins the weights."""
+    bindings = ("train.duration='1 step'", "constant_schedule.value=1e38")
+    bindings = (*bindings, "sgd.weight_decay=1e30")
+    assert call(main, *tiny(tmp_path, *bindings)) == 1
+    assert "is not finite at step 1" in caplog.text
+    assert not list((tmp_path / "checkpoints").glob("step-*"))
+
+
+def test_a_refused_change_leaves_the_run_as_it_was(tmp_path, capsys) -> None:
+    assert call(main, *tiny(tmp_path)) == 0
+    names = ("run.json", "operative_config.gin", "DONE")
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    wider = tiny(tmp_path, "simple_cnn.filters=(8, 8)")
+    assert call(main, "--allow_config_change", *wider) == 2
+    assert "another model" in capsys.readouterr().err
+    assert before == {name: (tmp_path / name).read_bytes() for name in names}
+
+
+def test_evaluate_refuses_another_training(tmp_path, capsys) -> None:
+    assert call(main, *tiny(tmp_path)) == 0
+    before = (tmp_path / "metrics.jsonl").read_text()
+    other = "synthetic.num_classes=3"
+    assert call(evaluate, "--once", *tiny(tmp_path, other)) == 2
+    assert "different config" in capsys.readouterr().err
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_more_outputs_than_classes(tmp_path) -> None:
+    bindings = ("train.num_classes=9", "train.duration='1 step'")
+    assert call(main, *tiny(tmp_path, *bindings)) == 0
+    path = tmp_path / "evaluation" / "validation.npz"
+    result = results.EvaluationResult.load(str(path))
+    assert result.confusion_matrix.shape == (9, 9)
+    assert result.class_names[4:] == tuple(f"unused {i}" for i in range(4, 9))
+
+
+def test_model_dir_that_is_a_file(tmp_path, capsys) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert call(main, *tiny(tmp_path / "file")) == 2
+    assert "cannot be written to" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_damaged_run_json_does_not_stop_a_run(tmp_path, caplog) -> None:
+    assert call(main, *tiny(tmp_path)) == 0
+    (tmp_path / "run.json").write_text("")
+    assert call(main, *tiny(tmp_path)) == 0
+    assert "run.json is damaged" in caplog.text
+
+
+def test_metrics_are_json_whatever_happens(tmp_path) -> None:
+    out = writer.Writer(str(tmp_path))
+    out.write("train", 1, {"loss": float("nan"), "gradient_norm": float("inf")})
+    line = (tmp_path / "metrics.jsonl").read_text()
+    assert json.loads(line)["loss"] is None
+    assert "Infinity" not in line
+
+
+@pytest.mark.parametrize("module", ["trainer.main", "trainer.evaluate"])
+def test_help_explains_every_flag(module: str) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        capture_output=True,
+        text=True,
+        cwd=REPO,
+    )
+    assert answer.returncode == 0
+    for flag in ("--gin_file", "--gin_param", "--model_dir"):
+        assert flag in answer.stdout
+
+
 def start(model_dir: pathlib.Path) -> subprocess.Popen:
     bindings = (
         'train.duration="600 steps"',
@@ -255,6 +327,8 @@ def test_killed_and_stopped_runs_end_as_if_nothing_had_been(tmp_path) -> None:
     stopped = start(broken)
     wait_for_step(broken, 330)
     stopped.send_signal(signal.SIGTERM)
+    time.sleep(0.05)
+    stopped.send_signal(signal.SIGTERM)  # A second one does no harm.
     output = stopped.communicate()[0]
     assert stopped.returncode == 75, output
     assert "Run the same command again" in output
