@@ -174,7 +174,11 @@ class StopOnSignal:
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
-        """Listens while the context lasts; a second Ctrl-C interrupts."""
+        """Listens while the context lasts; a second Ctrl-C interrupts.
+
+        Where a signal has come, what is left is to exit with the right code:
+        later signals are ignored from then on.
+        """
 
         def note(number: int, frame: object) -> None:
             name = signal.Signals(number).name
@@ -189,4 +193,6 @@ class StopOnSignal:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(
+                    number, signal.SIG_IGN if self.received else handler
+                )

@@ -156,6 +156,15 @@ def test_a_run_killed_between_the_renames_is_mended(tmp_path, caplog):
     assert f"Putting {old} back" in caplog.text
 
 
+@pytest.fixture
+def hang_up_not_ignored():
+    """Under nohup, and in some CI, SIGHUP is ignored from the start."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hang_up_not_ignored")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_during_the_conversion(tmp_path, capsys, monkeypatch, name):
     """The others that follow, of an impatient user, do no harm."""
