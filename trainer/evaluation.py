@@ -70,8 +70,8 @@ class Evaluator:
     Attributes:
         data: The split.
         engine: Where to run.
-        batches: The whole split, as the engine deals it. Made once: a new
-            pipeline for each evaluation costs 0.5 s and 0.4 MB.
+        batches: The whole split, as the engine deals it. Made once, since
+            tracing a pipeline takes time.
         predict: A compiled `step.eval_step` of a batch.
         global_batch_size: Rows of a batch over all replicas.
         num_classes: Outputs of the model; those beyond the classes of the
