@@ -25,6 +25,7 @@ _PEERS = {
     "bare": "bare loop, same model",
     "torch": "PyTorch eager, channels_last",
     "main": "Lockstep, trainer.main",
+    "jit": "Lockstep, train.jit_compile=True",
 }
 _TITLES = {_US: "Lockstep"} | _PEERS
 

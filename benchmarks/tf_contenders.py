@@ -5,6 +5,7 @@
 All read the same input pipeline: made-up images, drawn in tf.data.
 """
 
+import dataclasses
 import itertools
 import sys
 import time
@@ -28,9 +29,9 @@ def load_recipe(case: cases.Case) -> recipe.Recipe:
     return config.call("train")
 
 
-def lockstep(case: cases.Case, todo: orders.Orders) -> None:
+def lockstep(case: cases.Case, todo: orders.Orders, jit: bool) -> None:
     """The trainer: session, compiled loop and input pipeline."""
-    chosen = load_recipe(case)
+    chosen = dataclasses.replace(load_recipe(case), jit_compile=jit)
     parts = session.build(chosen, config.call("make_engine"))
     todo.ready(_VERSION, summary.parameter_count(parts.state.model))
     compiled = parts.take_steps(0)
@@ -169,8 +170,8 @@ def main() -> None:
     """Becomes the contender that the command line names."""
     name, case = sys.argv[1], cases.CASES[sys.argv[2]]
     todo = orders.Orders()
-    if name == "lockstep":
-        lockstep(case, todo)
+    if name in ("lockstep", "jit"):
+        lockstep(case, todo, jit=name == "jit")
     elif name == "bare":
         bare(case, todo)
     else:

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -75,6 +76,7 @@ class TrainData(_Split):
         global_batch_size: int,
         seed: int,
         start_step: int = 0,
+        micro_batches: int = 1,
     ) -> tf.data.Dataset:
         """Returns the batches of one host, its replicas taking turns.
 
@@ -83,6 +85,9 @@ class TrainData(_Split):
             global_batch_size: Rows of a batch over all hosts.
             seed: Seed of the order and of random crops, any int32.
             start_step: Global batches to leave out, without decoding them.
+            micro_batches: Equal parts in which a step takes a batch. Each
+                part of the global batch is dealt to all replicas, so that it
+                has the same rows at any number of replicas.
 
         Returns:
             An endless data set of `spec.batch_spec` batches.
@@ -90,7 +95,9 @@ class TrainData(_Split):
         Raises:
             ValueError: The batch cannot be divided among the replicas.
         """
-        replica_batch_size = host.replica_batch_size(global_batch_size)
+        replica_batch_size = host.replica_batch_size(
+            global_batch_size, micro_batches
+        )
         by_file = self._resolve_shard_by(host.count) == "file"
         host_batch_size = replica_batch_size * host.replicas
         batch_size = host_batch_size if by_file else global_batch_size
@@ -102,7 +109,8 @@ class TrainData(_Split):
         ]
         stream = self._stream(shards, seed, start).enumerate(start)
         if not by_file:
-            stream = _own_rows(stream, host, global_batch_size)
+            stream = _own_rows(stream, host, global_batch_size // micro_batches)
+        stream = _by_replica(stream, host, replica_batch_size, micro_batches)
         # Hosts that read different files draw different crops as well.
         stream_number = host.index if by_file else 0
 
@@ -219,6 +227,30 @@ def _own_rows(
     size = host.replica_batch_size(global_batch_size) * host.replicas
     return stream.filter(
         lambda position, _: position % global_batch_size // size == host.index
+    )
+
+
+def _by_replica(
+    stream: tf.data.Dataset,
+    host: spec.HostShare,
+    replica_batch_size: int,
+    micro_batches: int,
+) -> tf.data.Dataset:
+    """Puts the rows of each replica together; records are not decoded yet."""
+    if host.replicas == 1 or micro_batches == 1:
+        return stream
+    rows = replica_batch_size * host.replicas
+    # [micro_batches, replicas, rows] -> [replicas, micro_batches, rows]
+    order = np.arange(rows).reshape([micro_batches, host.replicas, -1])
+    order = order.transpose([1, 0, 2]).reshape([-1])
+    return (
+        stream.batch(rows, drop_remainder=True)
+        .map(
+            lambda *items: tf.nest.map_structure(
+                lambda item: tf.gather(item, order), items
+            )
+        )
+        .unbatch()
     )
 
 

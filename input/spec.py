@@ -27,24 +27,36 @@ class HostShare:
     count: int
     replicas: int
 
-    def replica_batch_size(self, global_batch_size: int) -> int:
+    def replica_batch_size(
+        self, global_batch_size: int, micro_batches: int = 1
+    ) -> int:
         """Returns the rows of a global batch that one replica gets.
+
+        Args:
+            global_batch_size: Rows over all replicas.
+            micro_batches: Equal parts in which a replica takes its rows.
 
         Raises:
             ValueError: The global batch cannot be divided evenly.
         """
-        total = self.count * self.replicas
+        replicas = self.count * self.replicas
+        total = replicas * micro_batches
         if global_batch_size < 1 or global_batch_size % total:
             lower = global_batch_size // total * total
             choices = " or ".join(
                 str(size) for size in (lower, lower + total) if size
             )
+            parts = (
+                f" in {micro_batches} micro-batches each"
+                if micro_batches > 1
+                else ""
+            )
             raise ValueError(
                 f"global_batch_size={global_batch_size} cannot be divided "
-                f"among {total} replica(s). Choose a positive multiple, such "
-                f"as {choices}."
+                f"among {replicas} replica(s){parts}. Choose a positive "
+                f"multiple of {total}, such as {choices}."
             )
-        return global_batch_size // total
+        return global_batch_size // replicas
 
 
 def batch_spec(

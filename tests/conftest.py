@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from input import dataset
-from trainer import bindings, config, engine, recipe
+from trainer import bindings, config, engine, recipe, strategies
 
 REPO = pathlib.Path(__file__).resolve().parents[1]
 
@@ -21,7 +21,7 @@ def make_engine(replicas: int) -> engine.Engine:
     """One device, or a mirrored engine of some of the four."""
     if replicas == 1:
         return engine.OneDevice()
-    return engine.mirrored([f"CPU:{i}" for i in range(replicas)])
+    return strategies.mirrored([f"CPU:{i}" for i in range(replicas)])
 
 
 def make_recipe(*bindings_: str, file: str = "tests/tiny.gin") -> recipe.Recipe:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from trainer import (
@@ -144,8 +145,9 @@ class Evaluate:
         values = {"split": data.split} | result.metrics
         self._writer.write("eval", step, values)
         self._writer.flush()
-        folder = os.path.join(self._model_dir, "evaluation")
-        result.save(os.path.join(folder, f"{data.split}.npz"))
+        if self._evaluator.engine.is_chief:
+            folder = os.path.join(self._model_dir, "evaluation")
+            result.save(os.path.join(folder, f"{data.split}.npz"))
         logging.info(
             "step %d, %s: loss %.4f, top-1 %.2f %% of %d examples",
             step,
@@ -155,6 +157,43 @@ class Evaluate:
             result.examples,
         )
         return result
+
+
+class Profile:
+    """Writes a TensorBoard profile of some steps.
+
+    As a context it ends a profile that the end of training has cut short.
+    """
+
+    def __init__(self, window: range | None, board_dir: str) -> None:
+        self._window = window
+        self._board_dir = board_dir
+        self._running = False
+
+    def is_due(self, at: int) -> bool:
+        """Returns whether the profile begins or ends after this step."""
+        window = self._window
+        return window is not None and at in (window.start, window.stop)
+
+    def __call__(self, latest: loop.Progress) -> None:
+        """Begins or ends it."""
+        if self._running:
+            self._stop()
+        elif self._window and latest.step == self._window.start:
+            tf.profiler.experimental.start(self._board_dir)
+            self._running = True
+
+    def __enter__(self) -> "Profile":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._running:
+            self._stop()
+
+    def _stop(self) -> None:
+        tf.profiler.experimental.stop()
+        self._running = False
+        logging.info("A profile is in %s.", self._board_dir)
 
 
 class StopOnSignal:
@@ -167,10 +206,23 @@ class StopOnSignal:
     def __init__(self) -> None:
         self.received: str | None = None
 
-    def __call__(self, latest: loop.Progress) -> None:
-        """Stops the loop where a signal has come."""
-        if self.received:
-            raise loop.StopTraining
+    def together(
+        self, exchange: Callable[[bytes], list[bytes]]
+    ) -> Callable[[loop.Progress], None]:
+        """Returns an action that stops the loop of all processes at once.
+
+        Args:
+            exchange: Of the engine. A signal to one process stops them all.
+        """
+
+        def act(latest: loop.Progress) -> None:
+            mine = self.received or ""
+            names = [n.decode() for n in exchange(mine.encode()) if n]
+            if names:
+                self.received = self.received or names[0]
+                raise loop.StopTraining
+
+        return act
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:

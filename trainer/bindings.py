@@ -8,7 +8,7 @@ from input import augment, decode, pipeline, sources
 from models import resnet, simple_cnn
 from trainer import (
     config,
-    engine,
+    engines,
     losses,
     optimizers,
     recipe,
@@ -17,7 +17,7 @@ from trainer import (
 
 _NAMES = (
     ("trainer", "train", recipe.Recipe),
-    ("trainer", "make_engine", engine.make_engine),
+    ("trainer", "make_engine", engines.make_engine),
     ("input", "train_data", pipeline.TrainData),
     ("input", "eval_data", pipeline.EvalData),
     ("input", "test_data", pipeline.EvalData),

@@ -110,6 +110,8 @@ def run(
             return _fail(error, BAD_CONFIG)
         except input_errors.DataError as error:
             return _fail(error, BAD_DATA)
+        except errors.EngineError as error:
+            return _fail(error, 1)
         except tf.errors.OpError as error:
             if "IteratorGetNext" not in str(error):
                 raise

@@ -258,6 +258,11 @@ def operative_config() -> str:
     return re.sub(r"^# ={80,}$", "# " + "=" * 78, text, flags=re.MULTILINE)
 
 
+def all_bindings() -> str:
+    """Returns all bindings in force, whether used yet or not."""
+    return gin.config_str(max_line_length=100_000)
+
+
 def settings(config_text: str) -> dict[str, str]:
     """Reads ``name = value`` lines, as `operative_config` writes them."""
     pairs = (

@@ -37,6 +37,37 @@ class Duration:
         return round(self.amount * steps_per_epoch)
 
 
+def parse_window(text: str, name: str, steps_per_epoch: float) -> range:
+    """Reads a stretch of a run, such as ``"100 steps at 500 steps"``.
+
+    Args:
+        text: Two durations with "at" between: how long, and after how much.
+        name: The binding the text comes from, for the error message.
+        steps_per_epoch: For windows in epochs.
+
+    Returns:
+        From the steps taken when it begins, at least 1, to those taken when it
+        ends.
+
+    Raises:
+        errors.ConfigError: The text is something else.
+    """
+    length, _, start = text.partition(" at ")
+    if not start:
+        raise errors.ConfigError(
+            f"{name}={text!r} must say how long and after how much, for "
+            'example "100 steps at 500 steps".'
+        )
+    steps = parse(length, name).steps(steps_per_epoch)
+    first = parse(start, name).steps(steps_per_epoch)
+    if steps < 1 or first < 1:
+        raise errors.ConfigError(
+            f"{name}={text!r}: both must be at least 1 step; the first step of "
+            "a run is spent compiling."
+        )
+    return range(first, first + steps)
+
+
 def parse(text: str, name: str) -> Duration:
     """Reads a duration.
 

@@ -15,16 +15,15 @@ Two rules keep the replicas the same everywhere:
 
 import abc
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from input import spec
-from trainer import errors
 
-EngineName = Literal["auto", "one_device", "mirrored"]
 DatasetFn = Callable[[spec.HostShare], tf.data.Dataset]
 
 
@@ -94,10 +93,67 @@ class Engine(abc.ABC):
             lambda value: self.local_results(value)[0], structure
         )
 
+    def broadcast(self, variables: Sequence[tf.Variable]) -> None:
+        """Gives every replica of every host the chief's values, bit for bit.
+
+        Args:
+            variables: The same on every host, of 4 or 8 bytes an element.
+        """
+        if self.host.count == 1 or not variables:
+            return
+
+        def send() -> None:
+            chief = self.replica_index() == 0
+            bits = [tf.bitcast(v.read_value(), tf.int32) for v in variables]
+            shares = [tf.where(chief, b, tf.zeros_like(b)) for b in bits]
+            sums = self.all_reduce(shares)
+            for variable, total in zip(variables, sums, strict=True):
+                variable.assign(tf.bitcast(total, variable.dtype))
+
+        tf.function(lambda: self.run(send), autograph=False)()
+
+    def exchange(self, payload: bytes) -> list[bytes]:
+        """Returns what every host has sent, in order of the hosts.
+
+        To be called by all hosts alike, between steps.
+        """
+        if self.host.count == 1:
+            return [payload]
+        size = np.array([len(payload)], np.int32)
+        sizes = self._gather(size)[:, 0]
+        own = np.zeros([max(sizes)], np.int32)
+        own[: len(payload)] = np.frombuffer(payload, np.uint8)
+        rows = self._gather(own).astype(np.uint8)
+        return [
+            row[:size].tobytes() for row, size in zip(rows, sizes, strict=True)
+        ]
+
+    def _gather(self, row: np.ndarray) -> np.ndarray:
+        """Returns the int32 [n] rows of all hosts: [hosts, n]."""
+        rows = np.zeros([self.host.count, *row.shape], np.int32)
+        rows[self.host.index] = row
+        return np.asarray(self._sum_over_hosts(rows))
+
+    @functools.cached_property
+    def _sum_over_hosts(self) -> Callable[[np.ndarray], tf.Tensor]:
+        def share(rows: tf.Tensor) -> tf.Tensor:
+            # One replica speaks for its host.
+            speaks = self.replica_index() % self.host.replicas == 0
+            return self.all_reduce([tf.where(speaks, rows, 0)])[0]
+
+        return tf.function(
+            lambda rows: self.first(self.run(share, rows)),
+            input_signature=[tf.TensorSpec([self.host.count, None], tf.int32)],
+            autograph=False,
+        )
+
     def describe(self) -> str:
         """Returns one line for logs and reports."""
         plural = "replica" if self.num_replicas == 1 else "replicas"
-        return f"{self.name}, {self.num_replicas} {plural}"
+        hosts = (
+            f" in {self.host.count} processes" if self.host.count > 1 else ""
+        )
+        return f"{self.name}, {self.num_replicas} {plural}{hosts}"
 
 
 class OneDevice(Engine):
@@ -130,112 +186,3 @@ class OneDevice(Engine):
     def local_results(self, value: Any) -> tuple[Any, ...]:
         """Returns the value itself as the only result."""
         return (value,)
-
-
-class Distributed(Engine):
-    """Any synchronous `tf.distribute` strategy."""
-
-    def __init__(self, name: str, strategy: tf.distribute.Strategy) -> None:
-        self.name = name
-        self.strategy = strategy
-        self.num_replicas = strategy.num_replicas_in_sync
-        self.host = spec.HostShare(index=0, count=1, replicas=self.num_replicas)
-
-    def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """Returns the strategy's scope."""
-        return self.strategy.scope()
-
-    def distribute(self, dataset_fn: DatasetFn) -> Iterable[Any]:
-        """Deals successive batches of the host to its replicas."""
-        return self.strategy.distribute_datasets_from_function(
-            lambda context: dataset_fn(self.host)
-        )
-
-    def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Runs the function on every replica."""
-        return self.strategy.run(function, args=args)
-
-    def all_reduce(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Adds up in replica context, all tensors in one call."""
-        context = tf.distribute.get_replica_context()
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors))
-
-    def replica_index(self) -> tf.Tensor:
-        """Returns the replica's id in the synchronisation group."""
-        context = tf.distribute.get_replica_context()
-        return tf.cast(context.replica_id_in_sync_group, tf.int32)
-
-    def local_results(self, value: Any) -> tuple[Any, ...]:
-        """Unpacks the strategy's per-replica values."""
-        return self.strategy.experimental_local_results(value)
-
-
-def make_engine(
-    name: EngineName = "auto", virtual_devices: int | None = None
-) -> Engine:
-    """Chooses and starts an engine.
-
-    Args:
-        name: `one_device`; `mirrored`: all GPUs of this host, or all logical
-            CPU devices where there is none; `auto`: `mirrored` where there are
-            several of them, `one_device` otherwise.
-        virtual_devices: Splits the CPU into this many logical devices, at
-            least 1, for tests and laptops. GPUs are left alone, unused.
-
-    Raises:
-        errors.ConfigError: `virtual_devices` is below 1, or TensorFlow has
-            started with another number.
-    """
-    if virtual_devices is not None:
-        _split_cpu(virtual_devices)
-    kind = "CPU" if virtual_devices else "GPU"
-    devices = tf.config.list_logical_devices(kind)
-    devices = devices or tf.config.list_logical_devices("CPU")
-    if name == "auto":
-        name = "mirrored" if len(devices) > 1 else "one_device"
-        logging.info(
-            "make_engine.name='auto' chose %r: %d %s device(s) visible.",
-            name,
-            len(devices),
-            devices[0].device_type,
-        )
-    if name == "one_device":
-        return OneDevice()
-    return mirrored([device.name for device in devices])
-
-
-def mirrored(devices: Sequence[str]) -> Engine:
-    """Returns the engine with a replica on each device of this host.
-
-    Args:
-        devices: Names such as "GPU:0"; all GPUs, or all CPUs.
-    """
-    # CPU collectives of two engines in one process get in each other's way;
-    # GPUs keep the default, NCCL.
-    on_cpu = all("CPU" in device for device in devices)
-    operations = tf.distribute.ReductionToOneDevice() if on_cpu else None
-    return Distributed(
-        "mirrored", tf.distribute.MirroredStrategy(list(devices), operations)
-    )
-
-
-def _split_cpu(count: int) -> None:
-    if count < 1:
-        raise errors.ConfigError(
-            f"make_engine.virtual_devices={count} must be at least 1, or None "
-            "to leave the CPU whole."
-        )
-    cpus = tf.config.list_physical_devices("CPU")
-    try:
-        tf.config.set_logical_device_configuration(
-            cpus[0], [tf.config.LogicalDeviceConfiguration()] * count
-        )
-    except RuntimeError as error:
-        started = len(tf.config.list_logical_devices("CPU"))
-        if started == count:
-            return
-        raise errors.ConfigError(
-            f"make_engine.virtual_devices={count}, but TensorFlow has already "
-            f"started with {started} CPU device(s). Make the engine before "
-            "anything else uses TensorFlow."
-        ) from error

@@ -7,16 +7,16 @@ number of replicas beyond the rounding of a single example's loss.
 
 import dataclasses
 import heapq
+import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from input import pipeline, spec
-from trainer import engine, losses, results, step
+from trainer import engine, losses, results, state, step
 
 _MISTAKES = 24
 
@@ -62,6 +62,21 @@ class Counts:
             push = heapq.heappushpop if full else heapq.heappush
             push(self.mistakes, mistake)
 
+    @classmethod
+    def total(cls, parts: Sequence["Counts"]) -> "Counts":
+        """Returns the sum of what several hosts have found."""
+        total = cls(len(parts[0].confusion))
+        for part in parts:
+            total.loss += part.loss
+            total.top_1 += part.top_1
+            total.top_5 += part.top_5
+            total.confusion += part.confusion
+            total.mistakes += part.mistakes
+        total.mistakes = heapq.nlargest(
+            _MISTAKES, total.mistakes, key=lambda m: (m[0], -m[1])
+        )
+        return total
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
@@ -98,6 +113,12 @@ class Evaluator:
         counts = Counts(self.num_classes)
         for batch in progress(iter(self.batches)):
             self._count(counts, self.predict(batch), batch[spec.IMAGE])
+        counts = Counts.total(
+            [
+                pickle.loads(c)
+                for c in self.engine.exchange(pickle.dumps(counts))
+            ]
+        )
         examples = int(counts.confusion.sum())
         if examples != self.data.examples:
             raise RuntimeError(
@@ -153,7 +174,7 @@ class Evaluator:
 def make_evaluator(
     data: pipeline.EvalData,
     on: engine.Engine,
-    model: keras.Model,
+    train: state.TrainState,
     preprocess: step.Preprocess,
     loss: losses.Loss,
     global_batch_size: int,
@@ -163,11 +184,12 @@ def make_evaluator(
     @tf.function(autograph=False)
     def predict(batch: Any) -> Any:
         return on.run(
-            lambda rows: step.eval_step(model, preprocess, loss, rows), batch
+            lambda rows: step.eval_step(train.logits, preprocess, loss, rows),
+            batch,
         )
 
     batches = on.distribute(
         lambda host: data.dataset(host, global_batch_size=global_batch_size)
     )
-    num_classes = model.output_shape[-1]
+    num_classes = train.model.output_shape[-1]
     return Evaluator(data, on, batches, predict, global_batch_size, num_classes)

@@ -76,7 +76,7 @@ def compile_steps(
 
     @tf.autograph.experimental.do_not_convert
     def finish() -> None:
-        on.run(lambda: step.average_statistics(on, train.model))
+        on.run(lambda: step.average_statistics(on, train))
 
     @tf.function
     def take_steps(steps: tf.Tensor) -> dict[str, tf.Tensor]:

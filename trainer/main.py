@@ -11,13 +11,28 @@ import time
 
 from absl import flags, logging
 
-from trainer import actions, cli, config, plan, report, rundir, session
+from trainer import (
+    actions,
+    agreement,
+    cli,
+    config,
+    errors,
+    plan,
+    report,
+    rundir,
+    session,
+)
 from trainer import train as train_lib
 
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run",
     False,
     "Build everything, print the plan, take one step and write nothing.",
+)
+_PLAN_FILE = flags.DEFINE_string(
+    "plan_file",
+    None,
+    "With --dry_run: also write the plan there, as JSON (trainer.plan.facts).",
 )
 _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
     "allow_config_change",
@@ -35,18 +50,31 @@ def main() -> int:
 
 def _main(stop: actions.StopOnSignal) -> int:
     began = time.monotonic()
+    if _PLAN_FILE.value and not _DRY_RUN.value:
+        raise errors.ConfigError(
+            f"--plan_file={_PLAN_FILE.value} needs --dry_run, which makes the "
+            "plan without training. Add it, or leave --plan_file out."
+        )
     recipe = cli.load_recipe()
     model_dir = "" if _DRY_RUN.value else cli.require_model_dir()
-    parts = session.build(recipe, cli.make_engine())
-    logging.info("Engine: %s.", parts.engine.describe())
+    on = cli.make_engine()
+    logging.info("Engine: %s.", on.describe())
+    agreement.check_same_config(on, recipe)
+    parts = session.build(recipe, on)
     if _DRY_RUN.value:
         print(plan.describe(parts))
+        if _PLAN_FILE.value:
+            plan.save(parts, _PLAN_FILE.value)
         print(plan.try_one_step(parts))
         return 0
-    cli.check_writable(model_dir)
     operative_config = config.operative_config()
-    if not _ALLOW_CONFIG_CHANGE.value:
-        rundir.check(model_dir, parts, operative_config)
+
+    def check_model_dir() -> None:
+        cli.check_writable(model_dir)
+        if not _ALLOW_CONFIG_CHANGE.value:
+            rundir.check(model_dir, parts, operative_config)
+
+    agreement.on_chief(on, check_model_dir)
     try:
         final = train_lib.train(parts, model_dir, operative_config, stop)
     except train_lib.Preempted as stopped:
@@ -55,7 +83,7 @@ def _main(stop: actions.StopOnSignal) -> int:
     except actions.DivergedError as error:
         logging.error("%s", error)
         return 1
-    if parts.engine.is_chief:
+    if on.is_chief:
         path = report.write_report(model_dir)
         scores = "; ".join(
             f"top-1 accuracy {100 * result.metrics['top_1_accuracy']:.2f} % on "

@@ -165,6 +165,11 @@ class Updater:
         unused = ("iteration", "learning_rate")
         return [v for v in self._rule.variables if v.name not in unused]
 
+    @property
+    def updates(self) -> tf.Tensor:
+        """How many updates have been made, int64."""
+        return self._rule.iterations.value
+
     def apply(
         self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor
     ) -> None:

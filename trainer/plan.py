@@ -1,14 +1,16 @@
 """What `--dry_run` shows: a run in numbers, before it costs anything."""
 
 import dataclasses
+import json
 import time
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from input import dataset
 from models import summary
-from trainer import session
+from trainer import errors, files, session
 
 _CPU_ROWS = 8
 _CURVE_POINTS = 9
@@ -44,6 +46,57 @@ def describe(parts: session.Session) -> str:
     return "\n".join([*lines, *_learning_rates(parts)])
 
 
+def facts(parts: session.Session) -> dict[str, Any]:
+    """Returns the numbers of the plan, for programs (launch/plan.py).
+
+    Returns:
+        JSON types: `model`, its name; `parameters`, trainable ones;
+        `gradient_bytes`, what an all-reduce adds up in a step;
+        `flops_per_image_forward` and `flops_per_image_step`, a multiply-add
+        counting as two; `image_shape`; `precision`; `gradient_compression`;
+        `global_batch_size`; `replicas`, of the engine here; `train_examples`;
+        `steps_per_epoch`; `total_steps`.
+    """
+    recipe, model = parts.recipe, parts.state.model
+    macs = summary.multiply_accumulates(model)
+    # Gradients have the type of the weights: float32 in every precision.
+    weights = [v.value for v in model.trainable_variables]
+    return {
+        "model": model.name,
+        "parameters": summary.parameter_count(model),
+        "gradient_bytes": sum(
+            w.shape.num_elements() * w.dtype.size for w in weights
+        ),
+        "flops_per_image_forward": 2 * macs,
+        "flops_per_image_step": 6 * macs,
+        "image_shape": list(recipe.train_data.image_shape),
+        "precision": recipe.precision,
+        "gradient_compression": recipe.gradient_compression,
+        "global_batch_size": recipe.global_batch_size,
+        "replicas": parts.engine.num_replicas,
+        "train_examples": recipe.train_data.examples,
+        "steps_per_epoch": recipe.horizon.steps_per_epoch,
+        "total_steps": recipe.horizon.total_steps,
+    }
+
+
+def save(parts: session.Session, path: str) -> None:
+    """Writes `facts` as JSON.
+
+    Raises:
+        errors.ConfigError: The file cannot be written.
+    """
+    text = json.dumps(facts(parts), indent=2) + "\n"
+    try:
+        files.write_atomically(path, text.encode())
+    except (tf.errors.OpError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise errors.ConfigError(
+            f"--plan_file={path} cannot be written: {reason}. Name a file in "
+            "a folder of yours."
+        ) from error
+
+
 def _splits(info: dataset.DatasetInfo) -> str:
     return ", ".join(f"{s} {info.examples(s):,}" for s in info.splits)
 
@@ -63,7 +116,8 @@ def _memory(parts: session.Session) -> int:
     """Returns an estimate: weights, slots and gradients, and activations."""
     recipe = parts.recipe
     number_bytes = 4 if recipe.precision == "float32" else 2
-    rows = recipe.global_batch_size // parts.engine.num_replicas
+    shares = parts.engine.num_replicas * recipe.accumulate_steps
+    rows = recipe.global_batch_size // shares
     weights = sum(
         v.shape.num_elements() * v.dtype.size
         for v in parts.state.variables().values()
@@ -84,7 +138,10 @@ def try_one_step(parts: session.Session) -> str:
     replicas = parts.engine.num_replicas
     batch = parts.recipe.global_batch_size
     if not tf.config.list_logical_devices("GPU"):
-        batch = min(batch, _CPU_ROWS * replicas)
+        # As many rows in each micro-batch, and at least one.
+        micro_batches = parts.recipe.accumulate_steps
+        rows = micro_batches * max(1, _CPU_ROWS // micro_batches)
+        batch = min(batch, rows * replicas)
     tried = dataclasses.replace(
         parts,
         recipe=dataclasses.replace(parts.recipe, global_batch_size=batch),

@@ -20,14 +20,16 @@ def _on_terminal() -> bool:
 class TrainingBar:
     """A live line on a terminal; nothing elsewhere, where logs speak."""
 
-    def __init__(self, start_step: int, total_steps: int) -> None:
+    def __init__(
+        self, start_step: int, total_steps: int, enabled: bool = True
+    ) -> None:
         self._bar = tqdm.tqdm(
             total=total_steps,
             initial=start_step,
             unit="step",
             desc="train",
             dynamic_ncols=True,
-            disable=not _on_terminal(),
+            disable=not (enabled and _on_terminal()),
         )
 
     def __call__(self, progress: loop.Progress) -> None:

@@ -33,6 +33,14 @@ class Recipe:
         loss: Per-example loss.
         precision: Number format of the computation; weights are float32.
         batch_norm: `local` or `sync`, see `step.TrainStep`.
+        accumulate_steps: Micro-batches of a step, at least 1: memory for
+            activations is that of one of them.
+        ema_decay: In (0, 1), such as 0.999: evaluate with an exponential
+            moving average of the weights; None: with the weights.
+        gradient_compression: Number format of gradients in the all-reduce;
+            `bfloat16` halves the bytes on the wire.
+        jit_compile: Whether XLA compiles the step. By default not: on a CPU
+            it is slower (docs/benchmarks.md). A TPU always compiles.
         num_classes: Outputs of the network; by default as many as the data
             has classes, and never fewer.
         seed: Of initial weights, data order, augmentation and dropout.
@@ -41,6 +49,8 @@ class Recipe:
         checkpoint_every: How often a checkpoint is written.
         evaluate_every: How often `eval_data` is evaluated.
         keep_checkpoints: How many of the newest are kept, at least 1.
+        profile: Steps to write a TensorBoard profile of, such as
+            "100 steps at 500 steps"; None for no profile.
         deterministic: Makes TensorFlow choose kernels that always give the
             same bits, at some cost on a GPU.
     """
@@ -56,6 +66,10 @@ class Recipe:
     loss: losses.Loss = losses.softmax_cross_entropy()
     precision: precision_lib.Precision = "float32"
     batch_norm: step_lib.BatchNorm = "local"
+    accumulate_steps: int = 1
+    ema_decay: float | None = None
+    gradient_compression: step_lib.Compression = "none"
+    jit_compile: bool = False
     num_classes: int | None = None
     seed: int = 0
     steps_per_loop: int = 10
@@ -63,16 +77,27 @@ class Recipe:
     checkpoint_every: str = "1 epoch"
     evaluate_every: str = "1 epoch"
     keep_checkpoints: int = 3
+    profile: str | None = None
     deterministic: bool = False
 
     def __post_init__(self) -> None:
         """Raises errors.ConfigError for a value out of range."""
-        for name in ("global_batch_size", "steps_per_loop", "keep_checkpoints"):
+        for name in (
+            "global_batch_size",
+            "accumulate_steps",
+            "steps_per_loop",
+            "keep_checkpoints",
+        ):
             value = getattr(self, name)
             if value < 1:
                 raise errors.ConfigError(
                     f"train.{name}={value} must be at least 1."
                 )
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise errors.ConfigError(
+                f"train.ema_decay={self.ema_decay} must be above 0 and below "
+                "1, such as 0.999, or None for no averaging."
+            )
         if not -_INT32 <= self.seed < _INT32:
             raise errors.ConfigError(
                 f"train.seed={self.seed} must fit in 32 bits: choose a number "
@@ -80,6 +105,7 @@ class Recipe:
             )
         for name in ("log_every", "checkpoint_every", "evaluate_every"):
             self.steps(name)
+        self.profile_window  # noqa: B018 - raises where it cannot be read
         if self.horizon.total_steps < 1:
             raise errors.ConfigError(
                 f"train.duration={self.duration!r} is less than one step."
@@ -104,6 +130,22 @@ class Recipe:
         parsed = duration_lib.parse(self.duration, "train.duration")
         steps = self.train_data.examples / self.global_batch_size
         return duration_lib.Horizon(parsed.steps(steps), steps)
+
+    @property
+    def profile_window(self) -> range | None:
+        """The steps to profile, after which steps to begin and to end."""
+        if self.profile is None:
+            return None
+        window = duration_lib.parse_window(
+            self.profile, "train.profile", self.horizon.steps_per_epoch
+        )
+        if window.stop > self.horizon.total_steps:
+            raise errors.ConfigError(
+                f"train.profile={self.profile!r} ends at step {window.stop}, "
+                f"after the run ({self.horizon.total_steps} steps). Choose "
+                "earlier or fewer steps."
+            )
+        return window
 
     def steps(self, name: str) -> int:
         """Returns the period that a parameter such as `log_every` gives.

@@ -22,8 +22,10 @@ _FREE = (
     "tfrecords.data_dir",
     "train.checkpoint_every",
     "train.evaluate_every",
+    "train.jit_compile",
     "train.keep_checkpoints",
     "train.log_every",
+    "train.profile",
     "train.steps_per_loop",
 )
 

@@ -52,7 +52,7 @@ class Session:
         return evaluation.make_evaluator(
             data,
             self.engine,
-            self.state.model,
+            self.state,
             self.preprocess,
             self.recipe.loss,
             self.recipe.global_batch_size,
@@ -70,6 +70,9 @@ class Session:
             global_batch_size=chosen.global_batch_size,
             seed=chosen.seed,
             batch_norm=chosen.batch_norm,
+            accumulate_steps=chosen.accumulate_steps,
+            gradient_compression=chosen.gradient_compression,
+            jit_compile=chosen.jit_compile,
         )
 
     def _batches(self, start_step: int) -> Iterator[Any]:
@@ -79,6 +82,7 @@ class Session:
                 global_batch_size=self.recipe.global_batch_size,
                 seed=self.recipe.seed,
                 start_step=start_step,
+                micro_batches=self.recipe.accumulate_steps,
             )
         )
         return iter(batches)
@@ -92,9 +96,21 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
             the network does not fit the data.
     """
     try:
-        on.host.replica_batch_size(chosen.global_batch_size)
+        on.host.replica_batch_size(
+            chosen.global_batch_size, chosen.accumulate_steps
+        )
     except ValueError as error:
         raise errors.ConfigError(f"train.{error}") from error
+    if (
+        chosen.jit_compile
+        and chosen.batch_norm == "sync"
+        and on.num_replicas > 1
+    ):
+        raise errors.ConfigError(
+            'train.jit_compile=True and train.batch_norm="sync" do not go '
+            f"together on {on.describe()}: each layer waits for the other "
+            "replicas. Choose one of them."
+        )
     keras.utils.set_random_seed(chosen.seed % 2**32)
     if chosen.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -104,7 +120,9 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
             image_shape=chosen.train_data.image_shape,
         )
         _check_model(model, chosen)
-        built = state.create(model, chosen.optimizer, chosen.precision)
+        built = state.create(
+            model, chosen.optimizer, chosen.precision, chosen.ema_decay
+        )
     info = chosen.train_data.source.info
     preprocess = functools.partial(
         augment.preprocess, mean=info.channel_mean, std=info.channel_std

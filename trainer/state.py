@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from trainer import optimizers, precision
+from trainer import ema, optimizers, precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +18,14 @@ class TrainState:
         model: The network, moving statistics of batch norm included.
         updater: The optimizer's slots.
         loss_scale: Of `mixed_float16`; fixed at 1 otherwise.
+        average: Moving average of the weights, which evaluation then uses.
     """
 
     step: tf.Variable
     model: keras.Model
     updater: optimizers.Updater
     loss_scale: precision.LossScale
+    average: ema.Average | None = None
 
     def variables(self) -> dict[str, tf.Variable]:
         """Returns all variables by the names they have in a checkpoint."""
@@ -36,18 +38,57 @@ class TrainState:
         named |= {
             f"optimizer/{v.path}": v.value for v in self.updater.variables
         }
+        if self.average is not None:
+            named |= {
+                f"ema/{source.path}": average
+                for source, average in zip(
+                    self.average.sources, self.average.variables, strict=True
+                )
+            }
         return named
+
+    def statistics(self) -> list[tf.Variable]:
+        """Returns what replicas may know differently, batch norm's own rows.
+
+        These are the moving statistics, and their averages.
+        """
+        moving = self.model.non_trainable_variables
+        found = [v.value for v in moving if v.value.dtype.is_floating]
+        if self.average is not None:
+            ids = {id(v) for v in moving}
+            found += [
+                average
+                for source, average in zip(
+                    self.average.sources, self.average.variables, strict=True
+                )
+                if id(source) in ids
+            ]
+        return found
+
+    def logits(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns what evaluation sees of preprocessed images.
+
+        It comes from the averaged weights where there are any.
+        """
+        if self.average is None:
+            return self.model(images, training=False)
+        return self.average.logits(self.model, images)
 
 
 def create(
     model: keras.Model,
     optimizer: optimizers.Optimizer,
     number_format: precision.Precision,
+    ema_decay: float | None = None,
 ) -> TrainState:
     """Returns the state of a run that has not taken a step."""
+    average = None
+    if ema_decay is not None:
+        average = ema.Average(ema_decay, model.variables)
     return TrainState(
         step=tf.Variable(0, dtype=tf.int64, trainable=False, name="step"),
         model=model,
         updater=optimizers.Updater(optimizer, model.trainable_variables),
         loss_scale=precision.LossScale(number_format == "mixed_float16"),
+        average=average,
     )

@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import keras
 import tensorflow as tf
 
 from input import augment as augment_lib
@@ -19,8 +18,12 @@ from models import layers
 from trainer import duration, engine, losses, metrics, optimizers, state
 
 BatchNorm = Literal["local", "sync"]
+Compression = Literal["none", "float16", "bfloat16"]
 Preprocess = Callable[..., tf.Tensor]
 Values = dict[str, tf.Tensor]
+Gradients = list[tf.Tensor]
+
+_SUMS = ("loss", "correct", "examples")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,11 @@ class TrainStep:
         batch_norm: `local`: each replica normalises by its own rows, and
             moving statistics are averaged (`average_statistics`). `sync`: all
             replicas normalise by the statistics of the global batch.
+        accumulate_steps: Micro-batches whose gradients are added up before
+            the all-reduce. Batch norm sees one micro-batch at a time.
+        gradient_compression: Number format of gradients in the all-reduce.
+        jit_compile: Whether XLA compiles what lies before the all-reduce and
+            what lies after it.
     """
 
     engine: engine.Engine
@@ -50,13 +58,16 @@ class TrainStep:
     global_batch_size: int
     seed: int
     batch_norm: BatchNorm = "local"
+    accumulate_steps: int = 1
+    gradient_compression: Compression = "none"
+    jit_compile: bool = False
 
     def __call__(self, train: state.TrainState, batch: spec.Batch) -> Values:
         """Takes one optimizer step.
 
         Args:
             train: Updated in place.
-            batch: This replica's rows.
+            batch: This replica's rows, those of a micro-batch together.
 
         Returns:
             Float32 scalars, the same on every replica: sums over the global
@@ -64,22 +75,133 @@ class TrainStep:
             (before clipping), `learning_rate`, `skipped` (1 where a gradient
             was not finite and the weights were left alone).
         """
-        gradients, sums = self._gradients(train, batch)
-        reduced = self.engine.all_reduce([*gradients, *sums.values()])
-        gradients = reduced[: len(gradients)]
-        sums = dict(zip(sums, reduced[len(gradients) :], strict=True))
+        gradients, sums = self._compiled(lambda: self._gradients(train, batch))
+        gradients, sums = self._all_reduce(gradients, sums)
+        return self._compiled(lambda: self._update(train, gradients, sums))
 
+    def _compiled(self, function: Callable[[], Any]) -> Any:
+        """Calls a part of the step that needs no other replica."""
+        if not self.jit_compile:
+            return function()
+        return tf.function(function, jit_compile=True, autograph=False)()
+
+    def _gradients(
+        self, train: state.TrainState, batch: spec.Batch
+    ) -> tuple[Gradients, Values]:
+        """Returns this replica's part of the scaled gradients and sums."""
+        if self.accumulate_steps == 1:
+            return self._micro_batch(train, batch, 0)
+        # [b, ...] -> [accumulate_steps, b / accumulate_steps, ...]
+        parts = {
+            key: tf.reshape(
+                value, [self.accumulate_steps, -1, *value.shape[1:]]
+            )
+            for key, value in batch.items()
+        }
+
+        def add(number: tf.Tensor | int, so_far: Any) -> Any:
+            rows = {key: value[number] for key, value in parts.items()}
+            found = self._micro_batch(train, rows, number)
+            return tf.nest.map_structure(tf.add, so_far, found)
+
+        weights = train.model.trainable_variables
+        total = (
+            [tf.zeros(weight.shape, weight.dtype) for weight in weights],
+            dict.fromkeys(_SUMS, tf.constant(0.0)),
+        )
+        if not self._synchronises:
+            return tf.while_loop(
+                lambda number, _: number < self.accumulate_steps,
+                lambda number, so_far: (number + 1, add(number, so_far)),
+                (tf.constant(0), total),
+                parallel_iterations=1,
+            )[1]
+        # Not every engine can all-reduce inside a loop in the graph.
+        for number in range(self.accumulate_steps):
+            with tf.control_dependencies(tf.nest.flatten(total)):
+                total = add(number, total)
+        return total
+
+    def _micro_batch(
+        self,
+        train: state.TrainState,
+        batch: spec.Batch,
+        number: tf.Tensor | int,
+    ) -> tuple[Gradients, Values]:
+        rows = self._rows(train, batch, number)
+        images = self.preprocess(
+            batch[spec.IMAGE], augments=self.augments, rows=rows
+        )
+        labels, mask = batch[spec.LABEL], batch[spec.MASK]
+        shares = self.engine.num_replicas * self.accumulate_steps
+        with tf.GradientTape() as tape:
+            with layers.random_rows(rows.seed, rows.first), self._statistics():
+                logits = train.model(images, training=True)
+            per_example = self.loss(labels, logits) * mask
+            # Penalties do not depend on the rows: each share adds its part.
+            penalty = sum(train.model.losses, start=tf.constant(0.0))
+            objective = (
+                tf.reduce_sum(per_example) / self.global_batch_size
+                + penalty / shares
+            )
+            scaled = objective * train.loss_scale.scale
+        weights = [v.value for v in train.model.trainable_variables]
+        gradients = tape.gradient(scaled, weights)
+        correct = tf.cast(metrics.rank(logits, labels) == 0, tf.float32)
+        sums = (per_example, correct * mask, mask)
+        return gradients, {
+            name: tf.reduce_sum(values)
+            for name, values in zip(_SUMS, sums, strict=True)
+        }
+
+    def _rows(
+        self,
+        train: state.TrainState,
+        batch: spec.Batch,
+        number: tf.Tensor | int,
+    ) -> augment_lib.Rows:
+        count = batch[spec.IMAGE].shape[0]
+        seed = tf.stack([self.seed, tf.cast(train.step, tf.int32)])
+        first_of_all = number * (
+            self.global_batch_size // self.accumulate_steps
+        )
+        first = first_of_all + self.engine.replica_index() * count
+        return augment_lib.Rows(seed, first, count, self.global_batch_size)
+
+    def _all_reduce(
+        self, gradients: Gradients, sums: Values
+    ) -> tuple[Gradients, Values]:
+        """Adds up over all replicas; gradients in their format on the wire."""
+        if self.gradient_compression == "none":
+            reduced = self.engine.all_reduce([*gradients, *sums.values()])
+            gradients = reduced[: len(gradients)]
+            totals = reduced[len(gradients) :]
+        else:
+            narrow = tf.dtypes.as_dtype(self.gradient_compression)
+            totals = self.engine.all_reduce(list(sums.values()))
+            reduced = self.engine.all_reduce(
+                [tf.cast(gradient, narrow) for gradient in gradients]
+            )
+            gradients = [tf.cast(g, tf.float32) for g in reduced]
+        return gradients, dict(zip(sums, totals, strict=True))
+
+    def _update(
+        self, train: state.TrainState, gradients: Gradients, sums: Values
+    ) -> Values:
+        """Updates the state from the sums, on every replica alike."""
         gradients = train.loss_scale.unscale(gradients)
         # Any inf or nan, on any replica, is in this sum on all of them.
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(norm)
         gradients = self._clip(gradients, norm)
         learning_rate = self.optimizer.learning_rate(train.step, self.horizon)
-        tf.cond(
-            finite,
-            lambda: train.updater.apply(gradients, learning_rate),
-            lambda: None,
-        )
+
+        def apply() -> None:
+            train.updater.apply(gradients, learning_rate)
+            if train.average is not None:
+                train.average.update(train.updater.updates)
+
+        tf.cond(finite, apply, lambda: None)
         train.loss_scale.update(finite)
         train.step.assign_add(1)
         return sums | {
@@ -88,56 +210,21 @@ class TrainStep:
             "skipped": 1 - tf.cast(finite, tf.float32),
         }
 
-    def _gradients(
-        self, train: state.TrainState, batch: spec.Batch
-    ) -> tuple[list[tf.Tensor], Values]:
-        """Returns this replica's part of the scaled gradients and sums."""
-        rows = self._rows(train, batch)
-        images = self.preprocess(
-            batch[spec.IMAGE], augments=self.augments, rows=rows
-        )
-        labels, mask = batch[spec.LABEL], batch[spec.MASK]
-        with tf.GradientTape() as tape:
-            with layers.random_rows(rows.seed, rows.first), self._statistics():
-                logits = train.model(images, training=True)
-            per_example = self.loss(labels, logits) * mask
-            # Penalties do not depend on the rows: each replica adds its part.
-            penalty = sum(train.model.losses, start=tf.constant(0.0))
-            objective = (
-                tf.reduce_sum(per_example) / self.global_batch_size
-                + penalty / self.engine.num_replicas
-            )
-            scaled = objective * train.loss_scale.scale
-        weights = [v.value for v in train.model.trainable_variables]
-        gradients = tape.gradient(scaled, weights)
-        correct = tf.cast(metrics.rank(logits, labels) == 0, tf.float32)
-        return gradients, {
-            "loss": tf.reduce_sum(per_example),
-            "correct": tf.reduce_sum(correct * mask),
-            "examples": tf.reduce_sum(mask),
-        }
-
-    def _rows(
-        self, train: state.TrainState, batch: spec.Batch
-    ) -> augment_lib.Rows:
-        count = batch[spec.IMAGE].shape[0]
-        seed = tf.stack([self.seed, tf.cast(train.step, tf.int32)])
-        first = self.engine.replica_index() * count
-        return augment_lib.Rows(seed, first, count, self.global_batch_size)
+    @property
+    def _synchronises(self) -> bool:
+        return self.batch_norm == "sync" and self.engine.num_replicas > 1
 
     def _statistics(self) -> contextlib.AbstractContextManager[None]:
-        replicas = self.engine.num_replicas
-        if self.batch_norm == "local" or replicas == 1:
+        if not self._synchronises:
             return contextlib.nullcontext()
+        replicas = self.engine.num_replicas
 
         def mean(value: tf.Tensor) -> tf.Tensor:
             return self.engine.all_reduce([value])[0] / replicas
 
         return layers.cross_replica(mean, replicas)
 
-    def _clip(
-        self, gradients: list[tf.Tensor], norm: tf.Tensor
-    ) -> list[tf.Tensor]:
+    def _clip(self, gradients: Gradients, norm: tf.Tensor) -> Gradients:
         largest = self.optimizer.clip_norm
         if largest is None:
             return gradients
@@ -145,35 +232,40 @@ class TrainStep:
         return [g * factor for g in gradients]
 
 
-def average_statistics(on: engine.Engine, model: keras.Model) -> None:
+def average_statistics(on: engine.Engine, train: state.TrainState) -> None:
     """Makes the moving statistics of all replicas their mean.
 
     To be called by every replica before they are read or saved. Moving
     averages are linear, so that it does not matter how often this is done.
     """
-    variables = [v.value for v in model.non_trainable_variables]
-    floating = [v for v in variables if v.dtype.is_floating]
-    if on.num_replicas == 1 or not floating:
+    statistics = train.statistics()
+    if on.num_replicas == 1 or not statistics:
         return
-    sums = on.all_reduce([v.read_value() for v in floating])
-    for variable, total in zip(floating, sums, strict=True):
+    sums = on.all_reduce([v.read_value() for v in statistics])
+    for variable, total in zip(statistics, sums, strict=True):
         variable.assign(total / on.num_replicas)
 
 
 def eval_step(
-    model: keras.Model,
+    predict: Callable[[tf.Tensor], tf.Tensor],
     preprocess: Preprocess,
     loss: losses.Loss,
     batch: spec.Batch,
 ) -> dict[str, Any]:
     """Returns what each example of a batch gives, padding included.
 
+    Args:
+        predict: From preprocessed images to logits.
+        preprocess: Makes what the network sees.
+        loss: Per-example loss.
+        batch: A replica's rows.
+
     Returns:
         `loss` float32, `rank` int32 (of the right class), `predicted` int32,
         `confidence` float32 (of the predicted class), `label`, `mask`,
         `index`: each [b].
     """
-    logits = model(preprocess(batch[spec.IMAGE]), training=False)
+    logits = predict(preprocess(batch[spec.IMAGE]))
     probabilities = tf.nn.softmax(logits)
     return {
         "loss": loss(batch[spec.LABEL], logits),

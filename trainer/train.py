@@ -6,6 +6,7 @@ from absl import logging
 
 from trainer import (
     actions,
+    agreement,
     checkpoint,
     loop,
     progress,
@@ -47,7 +48,7 @@ def train(
     checkpoints = checkpoint.Checkpoints(
         os.path.join(model_dir, "checkpoints"), recipe.keep_checkpoints
     )
-    start = checkpoints.restore_newest(parts.state.variables()) or 0
+    start = _resume(parts, checkpoints)
     if start:
         logging.info("Going on from step %d of %d.", start, total)
     if parts.engine.is_chief:
@@ -58,19 +59,28 @@ def train(
         actions.Evaluate(parts.evaluator(data), model_dir, out)
         for data in recipe.evaluations
     ]
+    profile = actions.Profile(
+        recipe.profile_window if parts.engine.is_chief else None, out.board_dir
+    )
     # Kept to the end: tearing the pipeline's threads down takes seconds, and
     # would otherwise happen in the midst of the last evaluation.
     take_steps = parts.take_steps(start)
-    with progress.TrainingBar(start, total) as bar:
+    bar = progress.TrainingBar(start, total, enabled=parts.engine.is_chief)
+    with bar, profile:
         done = loop.run(
             take_steps,
-            _plan(parts, checkpoints, out, evaluations, bar, stop),
+            [
+                *_plan(parts, checkpoints, out, evaluations, bar),
+                (profile.is_due, profile),
+                (loop.always, stop.together(parts.engine.exchange)),
+            ],
             start_step=start,
             total_steps=total,
             steps_per_loop=recipe.steps_per_loop,
         )
     if done < total:
-        actions.save(checkpoints, parts.state)(done)
+        if parts.engine.is_chief:
+            actions.save(checkpoints, parts.state)(done)
         raise Preempted(
             f"{stop.received}: stopped at step {done} of {total}; a checkpoint "
             "is committed. Run the same command again to go on."
@@ -81,13 +91,25 @@ def train(
     return final
 
 
+def _resume(parts: session.Session, checkpoints: checkpoint.Checkpoints) -> int:
+    """Returns the step that all processes go on from, with one state.
+
+    The chief reads; the others need not see its disk.
+    """
+    variables = parts.state.variables()
+    agreement.on_chief(
+        parts.engine, lambda: checkpoints.restore_newest(variables)
+    )
+    parts.engine.broadcast(list(variables.values()))
+    return int(parts.state.step.numpy())
+
+
 def _plan(
     parts: session.Session,
     checkpoints: checkpoint.Checkpoints,
     out: writer.Writer,
     evaluations: list[actions.Evaluate],
     bar: progress.TrainingBar,
-    stop: actions.StopOnSignal,
 ) -> list[tuple[loop.Trigger, loop.Action]]:
     """Returns what is done when, in order."""
     recipe, total = parts.recipe, parts.recipe.horizon.total_steps
@@ -101,8 +123,9 @@ def _plan(
         (loop.always, bar),
         (loop.always, log.gather),
         (log_due, log.write),
-        (save_due, lambda latest: save(latest.step)),
     ]
+    if parts.engine.is_chief:
+        plan.append((save_due, lambda latest: save(latest.step)))
     if recipe.eval_data is not None:
         plan.append((evaluate_due, evaluations[0]))
-    return [*plan, (loop.always, stop)]
+    return plan

@@ -16,12 +16,15 @@ class Writer:
 
     A restarted run appends as well: where a step occurs twice, the later line
     counts.
+
+    Attributes:
+        board_dir: Where TensorBoard's files go.
     """
 
     def __init__(self, model_dir: str, enabled: bool = True) -> None:
         self._enabled = enabled
         self._path = os.path.join(model_dir, "metrics.jsonl")
-        self._board_dir = os.path.join(model_dir, "tensorboard")
+        self.board_dir = os.path.join(model_dir, "tensorboard")
         self._boards: dict[str, tf.summary.SummaryWriter] = {}
 
     def write(self, kind: str, step: int, values: Mapping[str, Scalar]) -> None:
@@ -54,7 +57,7 @@ class Writer:
     def _board(self, name: str) -> tf.summary.SummaryWriter:
         if name not in self._boards:
             self._boards[name] = tf.summary.create_file_writer(
-                os.path.join(self._board_dir, name)
+                os.path.join(self.board_dir, name)
             )
         return self._boards[name]
 

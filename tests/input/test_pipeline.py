@@ -217,3 +217,46 @@ def test_synthetic_reads_like_a_data_set() -> None:
     labels = np.concatenate([b["label"].numpy() for b in batches])
     assert sorted(index) == list(range(2500))
     assert (labels == index % 7).all()
+
+
+@pytest.mark.parametrize(
+    ("hosts_", "replicas"), [(1, 2), (2, 1), (2, 2), (1, 4)]
+)
+def test_micro_batches_have_the_same_rows_on_any_replicas(
+    tiny_data: pathlib.Path, hosts_: int, replicas: int
+) -> None:
+    """Micro-batch m of a step: the same examples in the same order."""
+    data, size, micro = train_data(tiny_data, shard_by="record"), 16, 2
+    one = rows(
+        data.dataset(
+            hosts(1)[0], global_batch_size=size, seed=3, micro_batches=micro
+        ),
+        3,
+    )
+    # [steps, micro, rows]
+    expected = np.reshape(one, [3, micro, -1])
+    many = [
+        rows(
+            data.dataset(
+                host, global_batch_size=size, seed=3, micro_batches=micro
+            ),
+            3 * replicas,
+        )
+        for host in hosts(hosts_, replicas)
+    ]
+    # [hosts, steps, replicas, micro, rows]
+    dealt = np.reshape(many, [hosts_, 3, replicas, micro, -1])
+    found = dealt.transpose([1, 3, 0, 2, 4]).reshape([3, micro, -1])
+    np.testing.assert_array_equal(found, expected)
+    assert one == rows(
+        data.dataset(hosts(1)[0], global_batch_size=size, seed=3), 3
+    )
+
+
+def test_batch_that_micro_batches_cannot_divide(
+    tiny_data: pathlib.Path,
+) -> None:
+    with pytest.raises(ValueError, match="2 replica.* in 3 micro-batches each"):
+        train_data(tiny_data).dataset(
+            hosts(1, 2)[0], global_batch_size=16, seed=0, micro_batches=3
+        )

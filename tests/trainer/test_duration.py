@@ -29,3 +29,24 @@ def test_refuses_what_is_no_duration(text: str) -> None:
 def test_refuses_part_of_a_step() -> None:
     with pytest.raises(errors.ConfigError, match="whole number"):
         duration.parse("2.5 steps", "train.log_every")
+
+
+def test_window() -> None:
+    found = duration.parse_window("100 steps at 500 steps", "x", 10.0)
+    assert (found.start, found.stop) == (500, 600)
+    found = duration.parse_window("0.5 epochs at 2 epochs", "x", 10.0)
+    assert (found.start, found.stop) == (20, 25)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("100 steps", 'x=.100 steps. must say.*"100 steps at 500 steps"'),
+        ("100 steps at once", "x='once' is not a duration"),
+        ("0 steps at 5 steps", "at least 1 step"),
+        ("5 steps at 0 steps", "at least 1 step"),
+    ],
+)
+def test_refuses_what_is_no_window(text: str, message: str) -> None:
+    with pytest.raises(errors.ConfigError, match=message):
+        duration.parse_window(text, "x", 10.0)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.conftest import REPO, make_engine
-from trainer import engine, errors
+from trainer import engines, errors
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 4])
@@ -58,9 +58,9 @@ def test_replicas_get_the_rows_of_a_batch_in_order(replicas: int) -> None:
 def test_make_engine(virtual_devices: int, expected: list[str]) -> None:
     names = [line.split(":")[0] for line in expected]
     code = (
-        "from trainer import engine\n"
+        "from trainer import engines\n"
         f"for name in {names}:\n"
-        f"    made = engine.make_engine(name, {virtual_devices})\n"
+        f"    made = engines.make_engine(name, {virtual_devices})\n"
         "    print(f'{name}: {made.name} {made.num_replicas}')"
     )
     answer = subprocess.run(
@@ -76,6 +76,6 @@ def test_make_engine(virtual_devices: int, expected: list[str]) -> None:
 def test_virtual_devices_must_come_first() -> None:
     assert tf.config.list_logical_devices("CPU")
     with pytest.raises(errors.ConfigError, match="virtual_devices=3.*4 CPU"):
-        engine.make_engine("mirrored", 3)
+        engines.make_engine("mirrored", 3)
     with pytest.raises(errors.ConfigError, match="at least 1"):
-        engine.make_engine("auto", 0)
+        engines.make_engine("auto", 0)

@@ -1,75 +1,164 @@
-"""The same training on any number of replicas."""
+"""The same training on every engine; see equivalence.py for the trainings."""
+
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.conftest import make_engine, make_recipe
+from tests.conftest import REPO, make_engine, make_recipe
+from tests.trainer import equivalence
 from trainer import session
 
-PLAIN = ()
-CASES = {
-    "plain": PLAIN,
-    "clipping": ("sgd.clip_norm = 0.1",),
-    "smoothing, decay, Nesterov": (
-        "train.loss = @softmax_cross_entropy()",
-        "softmax_cross_entropy.label_smoothing = 0.1",
-        "sgd.weight_decay = 0.01",
-        "sgd.nesterov = True",
-    ),
-    "adamw": (
-        "train.optimizer = @adamw()",
-        "adamw.learning_rate = @constant_schedule()",
-        # Adam divides by the gradient's size: rounding errors of gradients
-        # near zero become steps. A large epsilon keeps them small.
-        "adamw.epsilon = 0.01",
-    ),
-    "augmentation, dropout, L2": (
-        "train.augment = [@random_crop(), @random_flip(), @cutout()]",
-        "random_crop.padding = 2",
-        "cutout.size = 3",
-        "simple_cnn.dropout = 0.5",
-        "simple_cnn.l2 = 0.001",
-    ),
-    "sync batch norm": (
-        "train.model = @small_resnet",
-        "small_resnet.depth = 8",
-        "small_resnet.width = 4",
-        'train.batch_norm = "sync"',
-    ),
-}
+Found = dict[str, np.ndarray]
+PROCESSES = 2
 
 
-def run(replicas: int, *bindings: str, steps: int = 10):
-    parts = session.build(make_recipe(*bindings), make_engine(replicas))
-    values = parts.take_steps(0)(steps)
-    variables = {k: np.asarray(v) for k, v in parts.state.variables().items()}
-    return parts, values, variables
+@pytest.fixture(scope="module")
+def one_device() -> dict[str, Found]:
+    return {
+        case: equivalence.run_case(case, make_engine(1))
+        for case in equivalence.CASES
+    }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_ten_steps_are_the_same(case: str) -> None:
-    _, expected_values, expected = run(1, *CASES[case])
-    for replicas in (2, 4):
-        _, values, variables = run(replicas, *CASES[case])
-        assert values["correct"] == expected_values["correct"]
-        for name in ("loss", "gradient_norm", "learning_rate"):
-            assert values[name] == pytest.approx(expected_values[name], 1e-4)
-        for name, value in expected.items():
-            np.testing.assert_allclose(
-                variables[name], value, rtol=0, atol=1e-5, err_msg=name
-            )
+@pytest.fixture(scope="module", params=["multi_worker", "horovod"])
+def workers(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Found]]:
+    """What each of two real processes has found."""
+    name = request.param
+    output = tmp_path_factory.mktemp("equivalence") / name
+    answer = subprocess.run(
+        [
+            *(sys.executable, "-m", "launch.local"),
+            *(f"--workers={PROCESSES}", f"--engine={name}", "--"),
+            *(sys.executable, "-m", "tests.trainer.equivalence"),
+            *(name, str(output)),
+        ],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert answer.returncode == 0, answer.stderr[-5000:]
+    return [load(pathlib.Path(f"{output}-{i}.npz")) for i in range(PROCESSES)]
+
+
+def load(path: pathlib.Path) -> dict[str, Found]:
+    """The arrays of a file, by case and name."""
+    found: dict[str, Found] = {case: {} for case in equivalence.CASES}
+    with np.load(path) as arrays:
+        for key, value in arrays.items():
+            case, _, name = key.partition("/")
+            found[case][name] = value
+    return found
+
+
+def assert_same(case: str, found: Found, expected: Found) -> None:
+    tolerance = equivalence.TOLERANCE.get(case, 1e-5)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        kind = name.split("/")[0]
+        if kind == "variables":
+            close = {"rtol": 0, "atol": tolerance}
+        elif name in EXACT:
+            close = {"rtol": 0}
+        else:
+            close = {"rtol": max(1e-4, 10 * tolerance), "equal_nan": True}
+        np.testing.assert_allclose(
+            found[name], value, err_msg=f"{case}: {name}", **close
+        )
+
+
+# Counts, and what decides the same way on all replicas.
+EXACT = (
+    "history/correct",
+    "history/examples",
+    "history/learning_rate",
+    "history/loss_scale",
+    "history/skipped",
+    "metrics/examples",
+    "metrics/top_1_accuracy",
+    "metrics/top_5_accuracy",
+    "confusion",
+)
+
+
+@pytest.mark.parametrize("case", equivalence.CASES)
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_mirrored_replicas_train_like_one_device(
+    case: str, replicas: int, one_device: dict[str, Found]
+) -> None:
+    found = equivalence.run_case(case, make_engine(replicas))
+    assert_same(case, found, one_device[case])
+
+
+@pytest.mark.parametrize("case", equivalence.CASES)
+def test_processes_train_like_one_device(
+    case: str,
+    workers: list[dict[str, Found]],
+    one_device: dict[str, Found],
+) -> None:
+    assert_same(case, workers[0][case], one_device[case])
+    for name, value in workers[0][case].items():
+        # Not a bit's difference: nothing may drift apart.
+        np.testing.assert_array_equal(
+            workers[1][case][name], value, err_msg=name
+        )
+
+
+def test_float16_overflows_are_seen_by_all(
+    one_device: dict[str, Found],
+) -> None:
+    """The matrix would compare nothing if the poison did not work."""
+    history = one_device["float16, inf"]
+    skipped = np.isin(np.arange(equivalence.STEPS), [*equivalence.POISONED])
+    np.testing.assert_array_equal(history["history/skipped"], skipped)
+    assert history["history/loss_scale"][-1] == 2.0**11
+
+
+def test_the_trainings_differ(one_device: dict[str, Found]) -> None:
+    """Each case does something."""
+    weights = {
+        case: found["variables/model/dense/kernel"].tobytes()
+        for case, found in one_device.items()
+        if "variables/model/dense/kernel" in found
+    }
+    same_on_purpose = {"EMA": "plain"}
+    for case, value in weights.items():
+        for other, other_value in weights.items():
+            if case < other and same_on_purpose.get(case) != other:
+                assert value != other_value, (case, other)
+
+
+def test_accumulation_gives_the_gradient_of_the_whole_batch() -> None:
+    """Without batch norm, micro-batches change nothing but memory."""
+    values = []
+    for steps in (1, 2, 4):
+        parts = session.build(
+            make_recipe(f"train.accumulate_steps = {steps}"), make_engine(2)
+        )
+        parts.take_steps(0)(5)
+        values.append(np.asarray(parts.state.model.trainable_variables[0]))
+    np.testing.assert_allclose(values[1], values[0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(values[2], values[0], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch_norm", ["local", "sync"])
 def test_replicas_never_drift_apart(batch_norm: str) -> None:
-    parts, _, _ = run(
-        2,
-        "train.model = @small_resnet",
-        "small_resnet.depth = 8",
-        "small_resnet.width = 4",
-        f"train.batch_norm = '{batch_norm}'",
+    parts = session.build(
+        make_recipe(
+            *equivalence.SMALL_RESNET,
+            f"train.batch_norm = '{batch_norm}'",
+            "train.ema_decay = 0.5",
+        ),
+        make_engine(2),
     )
+    parts.take_steps(0)(10)
     for name, variable in parts.state.variables().items():
         first, second = parts.engine.local_results(variable)
         np.testing.assert_array_equal(first, second, err_msg=name)
@@ -77,25 +166,26 @@ def test_replicas_never_drift_apart(batch_norm: str) -> None:
 
 def test_local_statistics_are_the_mean_of_the_replicas() -> None:
     """The moving mean follows the global batch."""
-    bindings = (
-        "train.model = @small_resnet",
-        "small_resnet.depth = 8",
-        "small_resnet.width = 4",
-        "constant_schedule.value = 1e-30",
-    )
-    parts, _, one = run(1, *bindings, steps=4)
-    _, _, two = run(2, *bindings, steps=4)
-    stem = next(n for n in one if n.endswith("moving_mean"))
-    np.testing.assert_allclose(two[stem], one[stem], atol=1e-5)
+    means = []
+    for replicas in (1, 2):
+        recipe = make_recipe(
+            *equivalence.SMALL_RESNET, "constant_schedule.value = 1e-30"
+        )
+        parts = session.build(recipe, make_engine(replicas))
+        parts.take_steps(0)(4)
+        variables = parts.state.variables()
+        stem = next(n for n in variables if n.endswith("moving_mean"))
+        means.append(np.asarray(variables[stem]))
+    np.testing.assert_allclose(means[1], means[0], atol=1e-5)
 
 
 def test_clipping_comes_after_the_sum() -> None:
     """Each replica's gradient is short, their sum is long."""
     for replicas in (1, 2):
-        parts, values, _ = run(
-            replicas, "sgd.clip_norm = 0.5", "sgd.momentum = 0.0", steps=1
-        )
+        recipe = make_recipe("sgd.clip_norm = 0.5", "sgd.momentum = 0.0")
+        parts = session.build(recipe, make_engine(replicas))
         before = session.build(parts.recipe, make_engine(1)).state.model
+        values = parts.take_steps(0)(1)
         moved = tf.linalg.global_norm(
             [
                 a.value - b.value

@@ -345,3 +345,30 @@ def test_killed_and_stopped_runs_end_as_if_nothing_had_been(tmp_path) -> None:
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         assert value.tobytes() == found[name].tobytes(), name
+
+
+def test_a_profile_of_some_steps(tmp_path) -> None:
+    window = 'train.profile = "4 steps at 6 steps"'
+    assert call(main, *tiny(tmp_path, window)) == 0
+    traces = list(tmp_path.glob("tensorboard/plugins/profile/*/*.xplane.pb"))
+    assert len(traces) == 1
+    assert traces[0].stat().st_size > 1000
+
+
+def test_a_profile_cut_short_is_kept(tmp_path) -> None:
+    """A run that ends within the window, here by a loss that is nan."""
+    bindings = (
+        'train.profile = "10 steps at 3 steps"',
+        "constant_schedule.value = 1e30",
+    )
+    assert call(main, *tiny(tmp_path, *bindings)) == 1
+    assert list(tmp_path.glob("tensorboard/plugins/profile/*/*.xplane.pb"))
+
+
+def test_a_profile_after_the_end(tmp_path, capsys) -> None:
+    window = 'train.profile = "4 steps at 18 steps"'
+    assert call(main, *tiny(tmp_path, window)) == 2
+    assert (
+        "ends at step 22, after the run (20 steps)" in capsys.readouterr().err
+    )
+    assert not list(tmp_path.iterdir())

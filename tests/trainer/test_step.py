@@ -1,11 +1,12 @@
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.conftest import make_engine, make_recipe
-from trainer import precision, session
+from trainer import errors, precision, session
 
 
 def with_poisoned_gradient(replica: int, value: float):
@@ -91,3 +92,88 @@ def test_reported_loss_is_the_mean_of_the_batch() -> None:
     values = parts.take_steps(0)(1)
     assert values["examples"] == 16
     assert values["loss"] == pytest.approx(float(tf.reduce_sum(expected)), 1e-5)
+
+
+EVERYTHING = (
+    "train.augment = [@random_crop(), @random_flip(), @cutout()]",
+    "random_crop.padding = 2",
+    "cutout.size = 3",
+    "simple_cnn.dropout = 0.5",
+    "simple_cnn.l2 = 0.001",
+    "sgd.clip_norm = 1.0",
+    "sgd.weight_decay = 0.01",
+    "train.ema_decay = 0.9",
+    'train.precision = "mixed_bfloat16"',
+)
+RESNET = (
+    *EVERYTHING,
+    "train.model = @small_resnet",
+    "small_resnet.depth = 8",
+    "small_resnet.width = 4",
+)
+
+
+@pytest.mark.parametrize(
+    "bindings", [EVERYTHING, RESNET], ids=["cnn", "resnet"]
+)
+@pytest.mark.parametrize("accumulate_steps", [1, 2])
+def test_xla_compiles_the_whole_step(bindings, accumulate_steps: int) -> None:
+    """What a TPU asks for: no dynamic shape, no op that XLA does not know."""
+    recipe = make_recipe(
+        *bindings, f"train.accumulate_steps = {accumulate_steps}"
+    )
+    parts = session.build(recipe, make_engine(1))
+    train_step, batch = parts._train_step(), next(parts._batches(0))
+    compiled = tf.function(
+        lambda: train_step(parts.state, batch),
+        jit_compile=True,
+        autograph=False,
+    )
+    losses = [float(compiled()["loss"]) for _ in range(20)]
+    assert losses[-1] < losses[0]
+    assert int(parts.state.step.numpy()) == 20
+
+
+def test_jit_compile_is_what_compiles_the_step() -> None:
+    kinds = {}
+    for jit_compile in (True, False):
+        recipe = make_recipe(f"train.jit_compile = {jit_compile}")
+        parts = session.build(recipe, make_engine(1))
+        train_step, batch = parts._train_step(), next(parts._batches(0))
+        graph = tf.function(
+            functools.partial(train_step, parts.state, batch), autograph=False
+        ).get_concrete_function()
+        kinds[jit_compile] = [
+            op
+            for op in graph.graph.get_operations()
+            if "_XlaMustCompile" in op.node_def.attr
+            and op.node_def.attr["_XlaMustCompile"].b
+        ]
+    assert len(kinds[True]) == 2
+    assert not kinds[False]
+
+
+def test_jit_compile_does_not_go_with_sync_batch_norm() -> None:
+    recipe = make_recipe(
+        "train.jit_compile = True", 'train.batch_norm = "sync"'
+    )
+    with pytest.raises(errors.ConfigError, match="jit_compile.*batch_norm"):
+        session.build(recipe, make_engine(2))
+    session.build(recipe, make_engine(1))
+
+
+@pytest.mark.parametrize("number_format", ["float16", "bfloat16"])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_compressed_gradients_are_near_the_exact_ones(
+    number_format: str, replicas: int
+) -> None:
+    weights = {}
+    for chosen in ("none", number_format):
+        recipe = make_recipe(f"train.gradient_compression = '{chosen}'")
+        parts = session.build(recipe, make_engine(replicas))
+        parts.take_steps(0)(5)
+        weights[chosen] = np.concatenate(
+            [np.ravel(v) for v in parts.state.model.trainable_variables]
+        )
+    difference = np.abs(weights[number_format] - weights["none"]).max()
+    assert 0 < difference < 2e-3

@@ -1,0 +1,121 @@
+"""The trainings that every engine must repeat; also run as a worker process.
+
+    python -m tests.trainer.equivalence ENGINE OUTPUT
+
+writes what each process of an engine has found to OUTPUT-RANK.npz.
+"""
+
+import dataclasses
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from input import augment
+from trainer import bindings, config, engine, engines, session
+
+STEPS = 10
+SMALL_RESNET = (
+    "train.model = @small_resnet",
+    "small_resnet.depth = 8",
+    "small_resnet.width = 4",
+)
+CASES: dict[str, tuple[str, ...]] = {
+    "plain": (),
+    "clipping": ("sgd.clip_norm = 0.1",),
+    "smoothing, decay, Nesterov": (
+        "train.loss = @softmax_cross_entropy()",
+        "softmax_cross_entropy.label_smoothing = 0.1",
+        "sgd.weight_decay = 0.01",
+        "sgd.nesterov = True",
+    ),
+    "adamw": (
+        "train.optimizer = @adamw()",
+        "adamw.learning_rate = @constant_schedule()",
+        # Adam divides by the gradient's size: rounding errors of gradients
+        # near zero become steps. A large epsilon keeps them small.
+        "adamw.epsilon = 0.01",
+    ),
+    "augmentation, dropout, L2": (
+        "train.augment = [@random_crop(), @random_flip(), @cutout()]",
+        "random_crop.padding = 2",
+        "cutout.size = 3",
+        "simple_cnn.dropout = 0.5",
+        "simple_cnn.l2 = 0.001",
+    ),
+    "accumulation": (
+        "train.accumulate_steps = 2",
+        "train.augment = [@random_crop()]",
+        "random_crop.padding = 2",
+        "simple_cnn.dropout = 0.5",
+        "simple_cnn.l2 = 0.001",
+    ),
+    "EMA": ("train.ema_decay = 0.9",),
+    "sync batch norm": (*SMALL_RESNET, 'train.batch_norm = "sync"'),
+    "sync batch norm, accumulation, EMA": (
+        *SMALL_RESNET,
+        'train.batch_norm = "sync"',
+        "train.accumulate_steps = 2",
+        "train.ema_decay = 0.9",
+    ),
+    "XLA": ("train.jit_compile = True", "sgd.clip_norm = 0.1"),
+    "float16, inf": ('train.precision = "mixed_float16"',),
+}
+# Gradients are sums of float16 numbers within a replica: how the batch is split
+# decides where they are rounded, to 11 bits.
+TOLERANCE = {"float16, inf": 1e-3}
+# Row of the global batch with an infinite pixel, by step: it is on each of two
+# and each of four replicas in turn.
+POISONED = {2: 0, 4: 5, 6: 10, 8: 15}
+
+
+def poison(images: tf.Tensor, rows: augment.Rows) -> tf.Tensor:
+    """Puts inf into one row at some steps, whichever replica has it."""
+    numbers = rows.first + tf.range(rows.count)
+    bad = tf.zeros([rows.count], tf.bool)
+    for step, row in POISONED.items():
+        bad |= (rows.seed[1] == step) & (numbers == row)
+    return tf.where(bad[:, None, None, None], np.inf, images)
+
+
+def run_case(case: str, on: engine.Engine) -> dict[str, np.ndarray]:
+    """Trains ten steps and evaluates; returns all there is to compare."""
+    config.parse(["tests/tiny.gin"], list(CASES[case]))
+    recipe = config.call("train")
+    if case == "float16, inf":
+        recipe = dataclasses.replace(recipe, augment=[poison])
+    parts = session.build(recipe, on)
+    take_steps = parts.take_steps(0)
+    history = []
+    for _ in range(STEPS):
+        values = take_steps(1)
+        del values["waited"]
+        values["loss_scale"] = float(parts.state.loss_scale.scale.numpy())
+        history.append(values)
+    found = {
+        f"history/{name}": np.array([values[name] for values in history])
+        for name in history[0]
+    }
+    found |= {
+        f"variables/{name}": np.asarray(variable)
+        for name, variable in parts.state.variables().items()
+    }
+    result = parts.evaluator(recipe.eval_data)(STEPS, iter)
+    metrics = {k: v for k, v in result.metrics.items() if k != "seconds"}
+    found |= {f"metrics/{k}": np.array(v) for k, v in metrics.items()}
+    return found | {"confusion": result.confusion_matrix}
+
+
+def main(engine_name: str, output: str) -> None:
+    bindings.register()
+    on = engines.make_engine(engine_name, startup_timeout=60.0)
+    found = {
+        f"{case}/{name}": value
+        for case in CASES
+        for name, value in run_case(case, on).items()
+    }
+    np.savez(f"{output}-{on.host.index}.npz", **found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

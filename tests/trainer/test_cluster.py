@@ -1,0 +1,168 @@
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.conftest import REPO
+from trainer import cluster, errors
+
+TWO = {"LOCKSTEP_WORKERS": "a:1,b:2", "LOCKSTEP_INDEX": "1"}
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def tf_config(jobs: dict, kind: str, index: object) -> dict[str, str]:
+    task = {"type": kind, "index": index}
+    return {"TF_CONFIG": json.dumps({"cluster": jobs, "task": task})}
+
+
+@pytest.mark.parametrize(
+    ("environment", "addresses", "index"),
+    [
+        (TWO, ("a:1", "b:2"), 1),
+        (tf_config({"worker": ["a:1", "b:2"]}, "worker", 1), ("a:1", "b:2"), 1),
+        (
+            tf_config({"chief": ["c:9"], "worker": ["a:1"]}, "worker", 0),
+            ("c:9", "a:1"),
+            1,
+        ),
+        (
+            tf_config({"chief": ["c:9"], "worker": ["a:1"]}, "chief", 0),
+            ("c:9", "a:1"),
+            0,
+        ),
+        # A launcher's variables win over what a cloud may have set.
+        (TWO | tf_config({"worker": ["z:1"]}, "worker", 0), ("a:1", "b:2"), 1),
+    ],
+)
+def test_environment(environment, addresses, index) -> None:
+    assert cluster.is_described(environment)
+    found = cluster.from_environment(environment)
+    assert (found.addresses, found.index) == (addresses, index)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({}, "LOCKSTEP_WORKERS.*neither is set.*launch.local"),
+        ({"TF_CONFIG": "{not json"}, "TF_CONFIG='{not json' is malformed"),
+        ({"TF_CONFIG": "[]"}, "malformed"),
+        ({"TF_CONFIG": '{"cluster": {}}'}, "malformed.*KeyError.*task"),
+        (tf_config({"worker": ["a:1"]}, "evaluator", 0), "'evaluator'"),
+        (
+            tf_config({"worker": ["a:1"]}, "worker", 1),
+            "'1' must be from 0 to 0",
+        ),
+        (tf_config({"worker": ["a"]}, "worker", 0), "'a' is not host:port"),
+        (TWO | {"LOCKSTEP_INDEX": "2"}, "'2' must be from 0 to 1"),
+        (TWO | {"LOCKSTEP_INDEX": ""}, "index ''"),
+        (TWO | {"LOCKSTEP_WORKERS": "a:1,a:1"}, "same address"),
+        (TWO | {"LOCKSTEP_WORKERS": "a:1,b:99999"}, "b:99999.*65535"),
+    ],
+)
+def test_bad_environment(environment, message) -> None:
+    with pytest.raises(errors.ConfigError, match=message):
+        cluster.from_environment(environment)
+
+
+def meet(addresses: list[str], indices: list[int], timeout: float) -> list[str]:
+    """What each of some workers is told."""
+    told = {}
+
+    def worker(index: int) -> None:
+        try:
+            cluster.wait_for_all(
+                cluster.Cluster(tuple(addresses), index), timeout
+            )
+            told[index] = ""
+        except errors.EngineError as error:
+            told[index] = str(error)
+
+    threads = [threading.Thread(target=worker, args=[i]) for i in indices]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout + 40)
+    return [told[i] for i in indices]
+
+
+def local(count: int) -> list[str]:
+    return [f"127.0.0.1:{port}" for port in free_ports(count)]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0]])
+def test_all_come(order: list[int]) -> None:
+    assert meet(local(3), order, 20.0) == ["", "", ""]
+
+
+def test_everyone_learns_who_is_absent() -> None:
+    addresses = local(4)
+    told = meet(addresses, [0, 2], 1.0)
+    for message in told:
+        assert f"worker 1 ({addresses[1]}), worker 3" in message
+        assert "worker 2" not in message
+        assert "within 1 s (make_engine.startup_timeout)" in message
+
+
+def test_worker_0_is_absent() -> None:
+    addresses = local(2)
+    (message,) = meet(addresses, [1], 1.0)
+    assert f"worker 0 ({addresses[0]}) did not come within 1 s" in message
+
+
+def test_strangers_do_not_count() -> None:
+    addresses = local(2)
+    port = int(addresses[0].rpartition(":")[2])
+    told: list[str] = []
+    chief = threading.Thread(
+        target=lambda: told.extend(meet(addresses, [0], 2.0))
+    )
+    chief.start()
+    time.sleep(0.3)
+    for greeting in (b"GET / HTTP/1.1\r\n\r\n", b'{"index": 7}', b""):
+        with socket.create_connection(("127.0.0.1", port)) as stranger:
+            stranger.sendall(greeting)
+    chief.join()
+    assert "worker 1" in told[0]
+
+
+def test_the_port_is_taken() -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        (message,) = meet([f"127.0.0.1:{port}", "x:1"], [0], 1.0)
+    assert f"cannot listen on port {port}" in message
+
+
+def test_trainer_ends_with_one_message() -> None:
+    """Through the binary: no traceback, and the name of the one missing."""
+    addresses = local(2)
+    answer = subprocess.run(
+        [
+            *(sys.executable, "-m", "trainer.main"),
+            *("--gin_file=tests/tiny.gin", "--dry_run"),
+            '--gin_param=make_engine.name="multi_worker"',
+            "--gin_param=make_engine.startup_timeout=0.5",
+        ],
+        env={
+            "PATH": "/usr/bin:/bin",
+            "LOCKSTEP_WORKERS": ",".join(addresses),
+            "LOCKSTEP_INDEX": "0",
+        },
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert f"error: worker 1 ({addresses[1]}) did not come" in answer.stderr
+    assert "Traceback" not in answer.stderr

@@ -1,0 +1,223 @@
+"""Who the other worker processes are, and whether they have come.
+
+A launcher names them in LOCKSTEP_WORKERS ("host:port,host:port") and this one
+in LOCKSTEP_INDEX; TensorFlow's own TF_CONFIG is understood as well.
+
+TensorFlow waits long for a worker that does not come and does not say which
+one. So the workers meet here first: worker 0 listens where TensorFlow will, the
+others report to it, and it tells everyone who is missing.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import selectors
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from absl import logging
+
+from trainer import errors
+
+_WORKERS = "LOCKSTEP_WORKERS"
+_INDEX = "LOCKSTEP_INDEX"
+_TF_CONFIG = "TF_CONFIG"
+_HOW = (
+    "Start the workers with `python -m launch.local --workers=N "
+    "--engine=multi_worker -- ...`, or see docs/launch.md for clusters."
+)
+_RETRY_SECONDS = 0.2
+_REMIND_SECONDS = 30.0
+_GREETING_BYTES = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """The worker processes of a training.
+
+    Attributes:
+        addresses: "host:port" of each.
+        index: Which of them this process is.
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+
+    def name(self, index: int) -> str:
+        """Returns a worker's number and address for messages."""
+        return f"worker {index} ({self.addresses[index]})"
+
+
+def is_described(environment: Mapping[str, str] = os.environ) -> bool:
+    """Returns whether the environment names a cluster of workers."""
+    return _WORKERS in environment or _TF_CONFIG in environment
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Cluster:
+    """Returns the cluster that the environment describes.
+
+    Raises:
+        errors.ConfigError: It describes none, or not well.
+    """
+    if _WORKERS in environment:
+        addresses = [a.strip() for a in environment[_WORKERS].split(",")]
+        index = environment.get(_INDEX, "")
+        source = f"{_WORKERS}={environment[_WORKERS]!r}, {_INDEX}={index!r}"
+    elif _TF_CONFIG in environment:
+        source = f"{_TF_CONFIG}={environment[_TF_CONFIG]!r}"
+        addresses, index = _from_tf_config(environment[_TF_CONFIG], source)
+    else:
+        raise errors.ConfigError(
+            f'make_engine.name="multi_worker" needs {_WORKERS} and {_INDEX}, '
+            f"or {_TF_CONFIG}, in the environment; neither is set. {_HOW}"
+        )
+    return _checked(addresses, index, source)
+
+
+def _from_tf_config(text: str, source: str) -> tuple[list[str], str]:
+    """Returns the addresses, a chief's first, and this worker's index."""
+    try:
+        parsed = json.loads(text)
+        jobs, task = parsed["cluster"], parsed["task"]
+        kind, index = task["type"], int(task["index"])
+        chiefs, workers = jobs.get("chief", []), jobs.get("worker", [])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise errors.ConfigError(
+            f"{source} is malformed ({type(error).__name__}: {error}). It must "
+            'look like {"cluster": {"worker": ["host:port", ...]}, "task": '
+            f'{{"type": "worker", "index": 0}}}}. {_HOW}'
+        ) from error
+    if kind not in ("chief", "worker"):
+        raise errors.ConfigError(
+            f"{source} makes this process a {kind!r}. Training runs on tasks "
+            "of type chief and worker only; evaluate with trainer.evaluate."
+        )
+    offset = len(chiefs) if kind == "worker" else 0
+    return [*chiefs, *workers], str(offset + index)
+
+
+def _checked(addresses: list[Any], index: str, source: str) -> Cluster:
+    for address in addresses:
+        host, _, port = str(address).rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise errors.ConfigError(
+                f"{source}: {address!r} is not host:port with a port from 1 "
+                f"to 65535. {_HOW}"
+            )
+    if len(set(addresses)) < len(addresses):
+        raise errors.ConfigError(
+            f"{source}: two workers have the same address. {_HOW}"
+        )
+    if not index.isdigit() or int(index) >= len(addresses):
+        raise errors.ConfigError(
+            f"{source}: the index {index!r} must be from 0 to "
+            f"{len(addresses) - 1}, as there are {len(addresses)} workers. "
+            f"{_HOW}"
+        )
+    return Cluster(tuple(addresses), int(index))
+
+
+def wait_for_all(cluster: Cluster, timeout: float) -> None:
+    """Returns when all workers have started; every worker must call it.
+
+    Args:
+        cluster: Who is expected.
+        timeout: Seconds to wait, above 0.
+
+    Raises:
+        errors.EngineError: Someone did not come in time; the message says who.
+    """
+    if len(cluster.addresses) == 1:
+        return
+    deadline = time.monotonic() + timeout
+    if cluster.index == 0:
+        answer = _gather(cluster, deadline)
+    else:
+        answer = _report(cluster, deadline)
+    if answer:
+        raise errors.EngineError(
+            f"{answer} did not come within {timeout:.0f} s "
+            "(make_engine.startup_timeout). See its log for why, and whether "
+            "this host can reach its address; then start all workers again."
+        )
+
+
+def _gather(cluster: Cluster, deadline: float) -> str:
+    """Worker 0's part: returns who is absent, as text, after telling all."""
+    here: dict[int, socket.socket] = {}
+    expected = set(range(1, len(cluster.addresses)))
+    port = int(cluster.addresses[0].rpartition(":")[2])
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(_listen(port))
+        except OSError as error:
+            raise errors.EngineError(
+                f"{cluster.name(0)} cannot listen on port {port}: {error}. "
+                "Another process has it; choose another port."
+            ) from error
+        chooser = stack.enter_context(selectors.DefaultSelector())
+        chooser.register(server, selectors.EVENT_READ)
+        reminder = time.monotonic() + _REMIND_SECONDS
+        while here.keys() != expected and time.monotonic() < deadline:
+            for key, _ in chooser.select(_RETRY_SECONDS):
+                if key.fileobj is server:
+                    peer = stack.enter_context(server.accept()[0])
+                    chooser.register(peer, selectors.EVENT_READ)
+                else:
+                    chooser.unregister(key.fileobj)
+                    index = _greeting(key.fileobj, expected)
+                    if index is not None:
+                        here[index] = key.fileobj
+            if time.monotonic() > reminder:
+                reminder += _REMIND_SECONDS
+                logging.info("Waiting for %s.", _names(cluster, here))
+        absent = _names(cluster, here)
+        for peer in here.values():
+            with contextlib.suppress(OSError):
+                peer.sendall(json.dumps({"absent": absent}).encode() + b"\n")
+        return absent
+
+
+def _names(cluster: Cluster, here: Mapping[int, Any]) -> str:
+    indices = range(1, len(cluster.addresses))
+    return ", ".join(cluster.name(i) for i in indices if i not in here)
+
+
+def _listen(port: int) -> socket.socket:
+    server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        server.bind(("", port))
+        server.listen(1024)
+    except OSError:
+        server.close()
+        raise
+    return server
+
+
+def _greeting(peer: socket.socket, expected: set[int]) -> int | None:
+    """Returns who has called, or None for someone who is not of us."""
+    try:
+        index = int(json.loads(peer.recv(_GREETING_BYTES))["index"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return index if index in expected else None
+
+
+def _report(cluster: Cluster, deadline: float) -> str:
+    """The others' part: returns who is absent, as worker 0 says."""
+    host, _, port = cluster.addresses[0].rpartition(":")
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            with socket.create_connection((host, int(port)), left) as peer:
+                peer.sendall(json.dumps({"index": cluster.index}).encode())
+                # Its clock started later, perhaps: let it answer first.
+                peer.settimeout(left + _REMIND_SECONDS)
+                with peer.makefile() as answers:
+                    return json.loads(answers.readline())["absent"]
+        except (OSError, ValueError, KeyError, TypeError):
+            time.sleep(_RETRY_SECONDS)
+    return cluster.name(0)

@@ -1,0 +1,142 @@
+"""The engines of `tf.distribute`: devices of one host, many hosts, TPUs."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from input import spec
+from trainer import cluster as cluster_lib
+from trainer import engine, errors
+
+
+class Distributed(engine.Engine):
+    """Any synchronous `tf.distribute` strategy.
+
+    Args:
+        name: The engine's name.
+        strategy: Has its devices already.
+        index: This process, in [0, count).
+        count: Processes in all, with equally many replicas each.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        strategy: tf.distribute.Strategy,
+        index: int = 0,
+        count: int = 1,
+    ) -> None:
+        self.name = name
+        self.strategy = strategy
+        self.num_replicas = strategy.num_replicas_in_sync
+        self.host = spec.HostShare(index, count, self.num_replicas // count)
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """Returns the strategy's scope."""
+        return self.strategy.scope()
+
+    def distribute(self, dataset_fn: engine.DatasetFn) -> Iterable[Any]:
+        """Deals successive batches of the host to its replicas."""
+
+        # On a TPU pod one process feeds all hosts, each by a pipeline.
+        def of_pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            pipelines = context.num_input_pipelines
+            replicas = self.num_replicas // pipelines
+            return dataset_fn(
+                spec.HostShare(context.input_pipeline_id, pipelines, replicas)
+            )
+
+        return self.strategy.distribute_datasets_from_function(of_pipeline)
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Runs the function on every replica."""
+        return self.strategy.run(function, args=args)
+
+    def all_reduce(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Adds up in replica context, all tensors in one call."""
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors))
+
+    def replica_index(self) -> tf.Tensor:
+        """Returns the replica's id in the synchronisation group."""
+        context = tf.distribute.get_replica_context()
+        return tf.cast(context.replica_id_in_sync_group, tf.int32)
+
+    def local_results(self, value: Any) -> tuple[Any, ...]:
+        """Unpacks the strategy's per-replica values."""
+        return self.strategy.experimental_local_results(value)
+
+
+def mirrored(devices: Sequence[str]) -> engine.Engine:
+    """Returns the engine with a replica on each device of this host.
+
+    Args:
+        devices: Names such as "GPU:0"; all GPUs, or all CPUs.
+    """
+    # CPU collectives of two engines in one process get in each other's way;
+    # GPUs keep the default, NCCL.
+    on_cpu = all("CPU" in device for device in devices)
+    operations = tf.distribute.ReductionToOneDevice() if on_cpu else None
+    return Distributed(
+        "mirrored", tf.distribute.MirroredStrategy(list(devices), operations)
+    )
+
+
+def multi_worker(cluster: cluster_lib.Cluster, timeout: float) -> engine.Engine:
+    """Returns the engine with a replica on each GPU, or CPU, of every worker.
+
+    Args:
+        cluster: All workers and which one this is.
+        timeout: Seconds to wait for the others.
+
+    Raises:
+        errors.EngineError: A worker did not come.
+    """
+    cluster_lib.wait_for_all(cluster, timeout)
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
+        task_type="worker",
+        task_id=cluster.index,
+        num_accelerators={"GPU": gpus},
+        rpc_layer="grpc",
+    )
+    choices = tf.distribute.experimental.CommunicationImplementation
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(
+        resolver,
+        tf.distribute.experimental.CommunicationOptions(
+            implementation=choices.NCCL if gpus else choices.RING
+        ),
+    )
+    return Distributed(
+        "multi_worker", strategy, cluster.index, len(cluster.addresses)
+    )
+
+
+def tpu() -> engine.Engine:
+    """Returns the engine with a replica on each TPU core.
+
+    It uses the TPU of this machine, or the one that the environment variable
+    TPU_NAME names: a pod, whose hosts are all driven from this process.
+
+    Raises:
+        errors.ConfigError: There is no TPU.
+    """
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            os.environ.get("TPU_NAME", "local")
+        )
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        strategy = tf.distribute.TPUStrategy(resolver)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise errors.ConfigError(
+            f'make_engine.name="tpu" found no TPU: {reason} Run on a TPU VM '
+            "with lockstep[tpu] installed, or name the TPU in TPU_NAME; "
+            'elsewhere use "auto".'
+        ) from error
+    return Distributed("tpu", strategy)
