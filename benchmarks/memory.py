@@ -31,7 +31,10 @@ _STEPS = flags.DEFINE_integer(
     "steps", 2000, "Steps to watch, after the warm-up.", lower_bound=200
 )
 _WARM_UP = flags.DEFINE_integer(
-    "warm_up", 200, "Steps before the first sample.", lower_bound=0
+    "warm_up",
+    5000,
+    "Steps before the first sample: until then the allocator's arenas fill.",
+    lower_bound=0,
 )
 _EVERY = flags.DEFINE_integer(
     "every", 50, "Steps between two samples.", lower_bound=1

@@ -122,7 +122,13 @@ class TrainData(_Split):
             return _example(self, index, record, _fold(seed, parts))
 
         images = stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-        return _finish(images, replica_batch_size, self.image_shape, "train")
+        batches = _finish(images, replica_batch_size, self.image_shape, "train")
+        # Workers need not ask each other, at each step, whether there is more.
+        return batches.apply(
+            tf.data.experimental.assert_cardinality(
+                tf.data.INFINITE_CARDINALITY
+            )
+        )
 
     def _stream(
         self, shards: list[int], seed: int, position: int

@@ -77,8 +77,9 @@ def test_readme_commands_work(workplace: pathlib.Path) -> None:
             arguments += ["--gin_param=train.duration='3 steps'"]
         elif "trainer.evaluate" in command:
             arguments += ["--gin_param=train.duration='3 steps'"]
-        run([sys.executable, *arguments[1:]], workplace)
-    for name in ("photos", "digits", "two", "small"):
+        python = {"python": sys.executable}
+        run([python.get(a, a) for a in arguments], workplace)
+    for name in ("photos", "digits", "two", "small", "workers", "horovod"):
         assert (workplace / "runs" / name / "report.html").exists()
 
 

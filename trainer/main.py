@@ -92,6 +92,8 @@ def _main(stop: actions.StopOnSignal) -> int:
         )
         seconds = time.monotonic() - began
         print(f"{scores or 'trained'} after {seconds:.0f} s; report: {path}")
+    # A process that leaves early looks like one that has crashed.
+    on.exchange(b"done")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -105,12 +106,15 @@ def multi_worker(cluster: cluster_lib.Cluster, timeout: float) -> engine.Engine:
         rpc_layer="grpc",
     )
     choices = tf.distribute.experimental.CommunicationImplementation
+    # TensorFlow takes SIGTERM for itself when it joins the cluster.
+    handler = signal.getsignal(signal.SIGTERM)
     strategy = tf.distribute.MultiWorkerMirroredStrategy(
         resolver,
         tf.distribute.experimental.CommunicationOptions(
             implementation=choices.NCCL if gpus else choices.RING
         ),
     )
+    signal.signal(signal.SIGTERM, handler)
     return Distributed(
         "multi_worker", strategy, cluster.index, len(cluster.addresses)
     )

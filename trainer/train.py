@@ -81,6 +81,8 @@ def train(
     if done < total:
         if parts.engine.is_chief:
             actions.save(checkpoints, parts.state)(done)
+        # Whoever ends first may get the others ended: not before it is saved.
+        parts.engine.exchange(b"saved")
         raise Preempted(
             f"{stop.received}: stopped at step {done} of {total}; a checkpoint "
             "is committed. Run the same command again to go on."

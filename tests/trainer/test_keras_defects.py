@@ -6,8 +6,10 @@ if our step did the same. When one of these tests fails, Keras has changed.
 """
 
 import dataclasses
+import functools
 import subprocess
 import sys
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -19,7 +21,9 @@ from trainer import loop, session, step
 
 
 def train_by_keras(
-    replicas: int, optimizer: keras.optimizers.Optimizer, augment=()
+    replicas: int,
+    make_optimizer: Callable[[], keras.optimizers.Optimizer],
+    augment=(),
 ) -> np.ndarray:
     """Ten steps with `optimizer.apply` in place of ours; all weights."""
     recipe = dataclasses.replace(make_recipe(), augment=augment)
@@ -27,6 +31,7 @@ def train_by_keras(
     ours = parts._train_step()
     weights = parts.state.model.trainable_variables
     with parts.engine.scope():
+        optimizer = make_optimizer()
         optimizer.build(weights)
 
     def keras_step(state, batch):
@@ -49,8 +54,10 @@ def train_by_keras(
     return np.concatenate([np.ravel(v) for v in weights])
 
 
-def sgd(**kwargs) -> keras.optimizers.Optimizer:
-    return keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True, **kwargs)
+def sgd(**kwargs) -> Callable[[], keras.optimizers.Optimizer]:
+    return functools.partial(
+        keras.optimizers.SGD, 0.05, momentum=0.9, nesterov=True, **kwargs
+    )
 
 
 def test_without_its_defects_keras_agrees() -> None:
@@ -71,8 +78,10 @@ def test_keras_clips_before_it_adds_up(clipping) -> None:
 
 def test_keras_loss_scale_looks_at_one_replica() -> None:
     def train(replicas: int) -> np.ndarray:
-        optimizer = keras.optimizers.LossScaleOptimizer(sgd())
-        return train_by_keras(replicas, optimizer, [equivalence.poison])
+        def scaled() -> keras.optimizers.Optimizer:
+            return keras.optimizers.LossScaleOptimizer(sgd()())
+
+        return train_by_keras(replicas, scaled, [equivalence.poison])
 
     assert np.isfinite(train(1)).all()
     assert not np.isfinite(train(2)).all()

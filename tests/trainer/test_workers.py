@@ -72,7 +72,8 @@ def worker(launcher: subprocess.Popen, rank: int) -> psutil.Process:
     """The trainer process of a rank."""
     names = {"LOCKSTEP_INDEX": str(rank), "HOROVOD_RANK": str(rank)}
     for child in psutil.Process(launcher.pid).children(recursive=True):
-        if "trainer.main" in child.cmdline():
+        # Not the guardian of it, whose command contains the same.
+        if child.cmdline()[1:3] == ["-m", "trainer.main"]:
             environment = child.environ()
             if any(environment.get(k) == v for k, v in names.items()):
                 return child
