@@ -6,7 +6,7 @@ DATA_DIR ?= data/digits
 MODEL_DIR ?= runs/digits
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup train test lint format bench clean
+.PHONY: help setup horovod train test lint format bench clean
 
 help:  ## Show this text.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,12 @@ $(VENV)/installed: pyproject.toml
 
 setup: $(VENV)/installed  ## Create .venv and install Lockstep with its development tools.
 
+$(VENV)/horovod: $(VENV)/installed
+	$(BIN)/python -m launch.install_horovod
+	touch $@
+
+horovod: $(VENV)/horovod  ## Build Horovod for the TensorFlow of .venv; the wheel is kept.
+
 $(DATA_DIR)/dataset.json: | $(VENV)/installed
 	$(BIN)/python -m input.convert --source=digits --output=$(DATA_DIR)
 
@@ -26,7 +32,7 @@ train: $(DATA_DIR)/dataset.json | $(VENV)/installed  ## Train gin/digits.gin on 
 	$(BIN)/python -m trainer.main --gin_file=gin/digits.gin \
 	  --gin_param='DATA_DIR="$(DATA_DIR)"' --model_dir=$(MODEL_DIR)
 
-test: $(VENV)/installed  ## Run the test suite (under 20 minutes on 2 cores).
+test: $(VENV)/horovod  ## Run the test suite (under 20 minutes on 2 cores).
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/installed  ## Run ruff and mypy with the settings of pre-commit.

@@ -13,7 +13,7 @@ ALLOWED = {
     "models": {"models"},
     "trainer": {"input", "models", "trainer"},
     "launch": {"launch"},
-    "benchmarks": {"benchmarks", "input", "models", "trainer"},
+    "benchmarks": {"benchmarks", "input", "launch", "models", "trainer"},
 }
 GIN_ONLY_IN = {"trainer/config.py"}
 FILES = sorted(path for name in OURS for path in (REPO / name).rglob("*.py"))

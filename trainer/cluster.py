@@ -163,14 +163,15 @@ def _gather(cluster: Cluster, deadline: float) -> str:
         reminder = time.monotonic() + _REMIND_SECONDS
         while here.keys() != expected and time.monotonic() < deadline:
             for key, _ in chooser.select(_RETRY_SECONDS):
-                if key.fileobj is server:
+                peer: socket.socket | None = key.data
+                if peer is None:
                     peer = stack.enter_context(server.accept()[0])
-                    chooser.register(peer, selectors.EVENT_READ)
-                else:
-                    chooser.unregister(key.fileobj)
-                    index = _greeting(key.fileobj, expected)
-                    if index is not None:
-                        here[index] = key.fileobj
+                    chooser.register(peer, selectors.EVENT_READ, peer)
+                    continue
+                chooser.unregister(peer)
+                index = _greeting(peer, expected)
+                if index is not None:
+                    here[index] = peer
             if time.monotonic() > reminder:
                 reminder += _REMIND_SECONDS
                 logging.info("Waiting for %s.", _names(cluster, here))

@@ -1,0 +1,67 @@
+"""Contenders taking turns."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+import tqdm
+
+from benchmarks import contenders
+
+MIN_STEPS = 2
+
+
+def steps_for(contender: contenders.Contender, seconds: float) -> int:
+    """Returns how many steps of a contender take about that long."""
+    per_step = contender.run(MIN_STEPS) / MIN_STEPS
+    return max(MIN_STEPS, round(seconds / per_step))
+
+
+def take(
+    crowd: Mapping[str, contenders.Contender],
+    rounds: int,
+    steps: int,
+    title: str,
+) -> dict[str, list[float]]:
+    """Lets each contender take the steps once in every round.
+
+    The order changes direction from round to round, so that drift of the
+    machine cancels.
+
+    Returns:
+        By contender, the seconds of a step in each round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in crowd}
+    turns = tqdm.tqdm(total=rounds * len(crowd), desc=title, unit="turn")
+    with turns:
+        for number in range(rounds):
+            for name in list(crowd)[:: -1 if number % 2 else 1]:
+                turns.set_postfix_str(name)
+                seconds[name].append(crowd[name].run(steps) / steps)
+                turns.update()
+    return seconds
+
+
+def warm_up(crowd: Mapping[str, contenders.Contender], steps: int) -> None:
+    """Lets each contender compile and take its first steps."""
+    for name, contender in crowd.items():
+        say(f"{name}: warming up")
+        contender.run(steps)
+
+
+def say(line: str) -> None:
+    """Prints progress where it does not get into the tables."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def same_parameters(parameters: Sequence[int]) -> int:
+    """Returns the number of parameters that all contenders have.
+
+    Raises:
+        RuntimeError: They do not train the same network.
+    """
+    if len(set(parameters)) != 1:
+        raise RuntimeError(
+            f"The contenders have {sorted(set(parameters))} parameters: they "
+            "do not train the same network."
+        )
+    return parameters[0]

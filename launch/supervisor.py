@@ -1,0 +1,190 @@
+"""Watches a set of worker processes: all of them end, or none goes on."""
+
+import contextlib
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from launch import guardian, logs, processes
+
+PREEMPTED = 75
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+# For guardians to clear up after a kill, and for us to clear up after them.
+_CLEARING_SECONDS = 5.0
+
+
+def say(message: str) -> None:
+    """Writes a line of the launcher's own to stderr."""
+    logs.write(2, f"launch.local: {message}\n".encode())
+
+
+class Inbox:
+    """The signals that this process has received and has to pass on."""
+
+    def __init__(self) -> None:
+        self._readable, self._writable = os.pipe()
+        for file in (self._readable, self._writable):
+            os.set_blocking(file, False)
+        self.stopping = False
+
+    def fileno(self) -> int:
+        """Returns a descriptor that is readable when a signal has come."""
+        return self._readable
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator["Inbox"]:
+        """Listens while the context lasts, from the main thread."""
+        signal.set_wakeup_fd(self._writable, warn_on_full_buffer=False)
+        before = {}
+        for number in FORWARDED:
+            # nohup asks for hangups to be ignored.
+            if signal.getsignal(number) != signal.SIG_IGN or (
+                number != signal.SIGHUP
+            ):
+                before[number] = signal.signal(number, lambda *_: None)
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(-1)
+
+    def take(self) -> list[signal.Signals]:
+        """Returns the signals that have come, and forgets them."""
+        try:
+            numbers = os.read(self._readable, 512)
+        except BlockingIOError:
+            return []
+        found = [n for n in map(signal.Signals, numbers) if n in FORWARDED]
+        self.stopping = self.stopping or bool(found)
+        return found
+
+
+class Supervisor:
+    """Runs workers to the end of the last of them.
+
+    After the first failure the others get SIGTERM, and SIGKILL `grace` seconds
+    later.
+
+    Args:
+        workers: The workers, which have just been started.
+        inbox: Signals to pass on to them.
+        grace: Seconds.
+    """
+
+    def __init__(
+        self, workers: Sequence[processes.Worker], inbox: Inbox, grace: float
+    ) -> None:
+        self._workers = workers
+        self._inbox = inbox
+        self._grace = grace
+        self._failed = False
+        # What happens next to those who do not end, and when.
+        self._threats: list[tuple[float, Callable[[], None]]] = []
+
+    def run(self) -> None:
+        """Returns when all workers and their descendants have ended."""
+        try:
+            self._watch()
+        finally:
+            for worker in self._workers:
+                worker.kill()
+                worker.kill_guardian()
+
+    def _watch(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._inbox, selectors.EVENT_READ)
+            for worker in self._workers:
+                selector.register(worker.status, selectors.EVENT_READ, worker)
+            while self._left():
+                for key, _ in selector.select(self._timeout()):
+                    if key.data is None:
+                        self._forward()
+                        continue
+                    key.data.update()
+                    if key.data.cleared:
+                        selector.unregister(key.fd)
+                self._see_failures()
+                self._carry_out()
+
+    def _left(self) -> list[processes.Worker]:
+        return [worker for worker in self._workers if not worker.cleared]
+
+    def _forward(self) -> None:
+        for number in self._inbox.take():
+            running = [w for w in self._workers if w.exit is None]
+            for worker in running:
+                worker.send(number)
+            say(f"{number.name} passed on to {plural(len(running), 'worker')}.")
+
+    def _see_failures(self) -> None:
+        failure = first_failure(self._workers)
+        if failure is None or self._failed:
+            return
+        self._failed = True
+        index, how = failure
+        running = [w for w in self._workers if w.exit is None]
+        # A stop that has been passed on is under way in all of them.
+        if not (how.code == PREEMPTED and self._inbox.stopping):
+            for worker in running:
+                worker.send(signal.SIGTERM)
+        now = time.monotonic()
+        self._threats = [
+            (now + self._grace, self._kill),
+            (now + self._grace + _CLEARING_SECONDS, self._kill_guardians),
+        ]
+        if running:
+            say(
+                f"worker {index} {how.describe()}; ending the "
+                f"other{'s' * (len(running) > 1)}, by force after "
+                f"{self._grace:g} s."
+            )
+
+    def _timeout(self) -> float | None:
+        if not self._threats:
+            return None
+        return max(0.0, self._threats[0][0] - time.monotonic())
+
+    def _carry_out(self) -> None:
+        while self._threats and time.monotonic() >= self._threats[0][0]:
+            self._threats.pop(0)[1]()
+
+    def _kill(self) -> None:
+        left = self._left()
+        for worker in left:
+            worker.kill()
+        if left:
+            names = ", ".join(str(worker.index) for worker in left)
+            say(f"killing what is left of: {names}.")
+
+    def _kill_guardians(self) -> None:
+        for worker in self._left():
+            worker.kill_guardian()
+
+
+def first_failure(
+    workers: Sequence[processes.Worker],
+) -> tuple[int, processes.Exit] | None:
+    """Returns which worker was the first to end with another code than 0."""
+    failed = [(w.index, w.exit) for w in workers if w.exit and w.exit.code]
+    return min(failed, key=lambda found: found[1].moment, default=None)
+
+
+def sweep(spared: set[int]) -> None:
+    """Ends what is left of workers whose guardian was killed.
+
+    Args:
+        spared: Processes that were there before the workers.
+    """
+    guardian.end_descendants(0, _CLEARING_SECONDS, spared)
+    left = guardian.descendants(os.getpid()) - spared
+    if left:
+        names = ", ".join(map(str, sorted(left)))
+        say(f"the kernel does not end these processes: {names}.")
+
+
+def plural(number: int, noun: str) -> str:
+    """Returns "1 worker", "2 workers"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
