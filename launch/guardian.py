@@ -40,12 +40,13 @@ _DEAF_TO = (
 
 def main(status: int) -> None:
     """Runs the worker that standard input describes, to its end and beyond."""
+    # Not ignored: what the worker gets before it has made ready would be lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF_TO)
     os.set_inheritable(status, False)
     become_subreaper()
     order, signals = _read_order()
     child_ended = _watch_children()
-    kept = _ignore_signals()
-    worker = _start(order["command"], order["cores"], kept)
+    worker = _start(order["command"], order["cores"])
     code = _guard(worker, signals, child_ended)
     os.write(status, f"{code} {time.monotonic_ns()}\n".encode())
     end_descendants(LEFTOVER_SECONDS)
@@ -85,15 +86,7 @@ def _watch_children() -> int:
     return readable
 
 
-def _ignore_signals() -> set[int]:
-    """Returns which signals were ignored before, as nohup does with SIGHUP."""
-    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    for number in _DEAF_TO:
-        signal.signal(number, signal.SIG_IGN)
-    return {signal.SIGHUP} if hangup == signal.SIG_IGN else set()
-
-
-def _start(command: list[str], cores: list[int], ignored: set[int]) -> int:
+def _start(command: list[str], cores: list[int]) -> int:
     """Returns the process id of the command, in a session of its own."""
     guardian = os.getpid()
     # Forking is safe: there is one thread.
@@ -107,9 +100,10 @@ def _start(command: list[str], cores: list[int], ignored: set[int]) -> int:
             os._exit(0)  # it died before the line above
         if cores:
             os.sched_setaffinity(0, cores)
-        # Python ignores the last two.
-        for number in {*_DEAF_TO, signal.SIGPIPE, signal.SIGXFSZ} - ignored:
+        # Python has changed these.
+        for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _DEAF_TO)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.execvp(command[0], command)
     except OSError as error:

@@ -77,18 +77,9 @@ def install(wheel: pathlib.Path, progress: Progress) -> None:
         progress.run([*horovod_build.PIP, "install", *missing], os.environ)
     progress.step(f"installing {wheel}")
     # No index and no cache: pip keeps a wheel of its own for any TensorFlow.
+    flags = ["--no-index", "--no-deps", "--no-cache-dir", "--force-reinstall"]
     progress.run(
-        [
-            *(
-                *horovod_build.PIP,
-                "install",
-                "--no-index",
-                "--no-deps",
-                "--no-cache-dir",
-            ),
-            *("--force-reinstall", str(wheel)),
-        ],
-        os.environ,
+        [*horovod_build.PIP, "install", *flags, str(wheel)], os.environ
     )
 
 
@@ -103,6 +94,12 @@ def verify(job: horovod_build.Build, progress: Progress) -> str:
     """
     progress.step(f"checking it by all-reduces in {_PROCESSES} processes")
     _stamp(job).unlink(missing_ok=True)
+    said = _check(job, progress)
+    _stamp(job).write_text(_fingerprint())
+    return said
+
+
+def _check(job: horovod_build.Build, progress: Progress) -> str:
     path = os.environ.get("PYTHONPATH")
     output = progress.run(
         [
@@ -120,6 +117,5 @@ def verify(job: horovod_build.Build, progress: Progress) -> str:
         },
         _CHECK_SECONDS,
     )
-    _stamp(job).write_text(_fingerprint())
     said = [line for line in output.splitlines() if " works in " in line]
     return said[-1].partition("] ")[2] if said else ""

@@ -12,7 +12,8 @@ from launch import guardian, logs, processes
 PREEMPTED = 75
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 # For guardians to clear up after a kill, and for us to clear up after them.
-_CLEARING_SECONDS = 5.0
+_GUARDIAN_SECONDS = 3.0
+_SWEEP_SECONDS = 10.0
 
 
 def say(message: str) -> None:
@@ -133,7 +134,7 @@ class Supervisor:
         now = time.monotonic()
         self._threats = [
             (now + self._grace, self._kill),
-            (now + self._grace + _CLEARING_SECONDS, self._kill_guardians),
+            (now + self._grace + _GUARDIAN_SECONDS, self._kill_guardians),
         ]
         if running:
             say(
@@ -178,7 +179,7 @@ def sweep(spared: set[int]) -> None:
     Args:
         spared: Processes that were there before the workers.
     """
-    guardian.end_descendants(0, _CLEARING_SECONDS, spared)
+    guardian.end_descendants(0, _SWEEP_SECONDS, spared)
     left = guardian.descendants(os.getpid()) - spared
     if left:
         names = ", ".join(map(str, sorted(left)))

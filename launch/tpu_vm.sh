@@ -122,7 +122,8 @@ TF_PLUGGABLE_DEVICE_LIBRARY_PATH=\$(.venv/bin/python -c \
   on 0 "cd lockstep || exit 2; if $RUNS; then \
 echo 'error: a training runs here already. Stop it first.' >&2; exit 2; fi; \
 export $tpu; nohup setsid bash launch/restart.sh \
---max_restarts=${flag[max_restarts]} -- $(quote "${training[@]}") >>train.log 2>&1 </dev/null & echo \$! >train.pid"
+--max_restarts=${flag[max_restarts]} -- $(quote "${training[@]}") \
+>>train.log 2>&1 </dev/null & echo \$! >train.pid"
 }
 
 logs() {

@@ -10,6 +10,10 @@
 # touched. Credentials go unchecked: not for anything but tests.
 set -euo pipefail
 
+if [[ $# -ne 2 || ! $1 =~ ^(start|stop)$ || ! -d $2 ]]; then
+  echo "error: write $0 start FOLDER or $0 stop FOLDER; FOLDER must be there." >&2
+  exit 2
+fi
 action=$1
 folder=$(realpath "$2")
 # Of this cluster alone: two may run at the same time.

@@ -394,14 +394,15 @@ def test_no_one_outlives_a_guardian(mark: str) -> None:
         assert not marked(mark)
 
 
-def test_a_stopped_guardian_is_no_escape(mark: str) -> None:
-    script = "echo ready; test $LOCKSTEP_INDEX = 1 && sleep 0.2 && exit 4; cat"
-    script = script.replace("cat", "sleep 1000")
+def test_a_stopped_guardian_is_no_escape(mark, tmp_path) -> None:
+    os.mkfifo(tmp_path / "go")
+    script = f"""
+        test $LOCKSTEP_INDEX = 1 && {{ read x < {tmp_path}/go; exit 4; }}
+        kill -STOP $PPID; echo ready; sleep 1000
+    """
     with start(mark, command(2, script, "--grace=0.1")) as launcher:
         read_until(launcher, "[0] ready")
-        for guardian in psutil.Process(launcher.pid).children():
-            if guardian.children()[0].environ()["LOCKSTEP_INDEX"] == "0":
-                guardian.suspend()
+        (tmp_path / "go").write_text("\n")
         assert launcher.wait(SECONDS) == 4
         assert not marked(mark)
 

@@ -203,10 +203,8 @@ def worker(bench: Bench, monkeypatch) -> pathlib.Path:
 
 
 def wait_for_log(worker: pathlib.Path, text: str) -> str:
-    log, deadline = (
-        worker / "lockstep" / "train.log",
-        time.monotonic() + SECONDS,
-    )
+    log = worker / "lockstep" / "train.log"
+    deadline = time.monotonic() + SECONDS
     while not log.exists() or text not in log.read_text():
         assert time.monotonic() < deadline, log.exists() and log.read_text()
         time.sleep(0.02)

@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
 from tests.conftest import REPO, write_dataset
-from trainer import checkpoint, cli, evaluate, main, results, writer
+from trainer import actions, checkpoint, cli, evaluate, main, results, writer
 
 
 def call(binary, *arguments: str) -> int:
@@ -356,13 +358,14 @@ def test_a_profile_of_some_steps(tmp_path) -> None:
 
 
 def test_a_profile_cut_short_is_kept(tmp_path) -> None:
-    """A run that ends within the window, here by a loss that is nan."""
-    bindings = (
-        'train.profile = "10 steps at 3 steps"',
-        "constant_schedule.value = 1e30",
-    )
-    assert call(main, *tiny(tmp_path, *bindings)) == 1
-    assert list(tmp_path.glob("tensorboard/plugins/profile/*/*.xplane.pb"))
+    profile = actions.Profile(range(3, 13), str(tmp_path))
+    began = types.SimpleNamespace(step=3)
+    with pytest.raises(KeyboardInterrupt), profile:
+        assert profile.is_due(3) and not profile.is_due(4)
+        profile(began)
+        tf.linalg.matmul(tf.ones([9, 9]), tf.ones([9, 9]))
+        raise KeyboardInterrupt
+    assert list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
 
 
 def test_a_profile_after_the_end(tmp_path, capsys) -> None:
