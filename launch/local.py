@@ -55,7 +55,7 @@ ENGINES = ("multi_worker", "horovod")
 _HOPELESS = {
     2: "means wrong flags or a wrong config, which do not mend themselves",
     3: "means bad data, which does not mend itself",
-    supervisor.PREEMPTED: "means that the training was asked to stop",
+    processes.PREEMPTED: "means that the training was asked to stop",
 }
 _LOOPBACK = "127.0.0.1"
 _LOOPBACK_INTERFACE = "lo"
@@ -281,7 +281,7 @@ def _summarise(
     index, how = failure
     code = how.code
     who = f"worker {index} of {len(workers)}"
-    if code == supervisor.PREEMPTED:
+    if code == processes.PREEMPTED:
         say(
             f"{who} stopped after {_since(began)} with exit code {code}: a "
             "checkpoint is committed. Run the same command again to go on."

@@ -15,6 +15,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from launch import guardian
 
+# Of a training that was asked to stop and has committed a checkpoint.
+PREEMPTED = 75
+
 
 @dataclasses.dataclass(frozen=True)
 class Exit:
@@ -33,7 +36,8 @@ class Exit:
     def describe(self) -> str:
         """Returns what to say of it after the worker's name."""
         if not self.killed:
-            return f"failed with exit code {self.code}"
+            verb = "stopped" if self.code == PREEMPTED else "failed"
+            return f"{verb} with exit code {self.code}"
         name = signal.Signals(self.code - 128).name
         return f"was killed by {name}, which is exit code {self.code},"
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 from launch import guardian, logs, processes
 
-PREEMPTED = 75
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 # For guardians to clear up after a kill, and for us to clear up after them.
 _GUARDIAN_SECONDS = 3.0
@@ -128,7 +127,7 @@ class Supervisor:
         index, how = failure
         running = [w for w in self._workers if w.exit is None]
         # A stop that has been passed on is under way in all of them.
-        if not (how.code == PREEMPTED and self._inbox.stopping):
+        if not (how.code == processes.PREEMPTED and self._inbox.stopping):
             for worker in running:
                 worker.send(signal.SIGTERM)
         now = time.monotonic()
