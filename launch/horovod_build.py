@@ -10,10 +10,10 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from launch import horovod_gpu, horovod_target, usage
-from launch.progress import Progress
+from launch.progress import Progress, StepError
 
 SDIST_SHA256 = (
     "92a43f5a94c43907a56805bad15f19700c62ffc83b7ca483f9e104e229f67ef0"
@@ -25,6 +25,9 @@ _BUILD_TOOLS = ("setuptools<80", "wheel", "packaging")
 _CMAKE_VERSIONS = ((3, 13), (4, 0))
 _CMAKE_PACKAGE = "cmake>=3.18,<4"
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+# pip has been seen to wait for a connection without end.
+_FETCH_SECONDS = 240.0
+_FETCH_ATTEMPTS = 3
 # A compiler needs up to 1.5 GB for a file that includes TensorFlow's headers.
 _BYTES_PER_JOB = 2 << 30
 # These of the user's settings are for compilers; others would change what is
@@ -114,9 +117,29 @@ def _install_tools(tools: pathlib.Path, progress: Progress) -> None:
     packages = list(_BUILD_TOOLS)
     if not _cmake_fits(shutil.which("cmake")):
         packages.append(_CMAKE_PACKAGE)
-    progress.run(
-        [*PIP, "install", "--target", str(tools), *packages], os.environ
+    fetch(
+        [*PIP, "install", "--target", str(tools), *packages],
+        os.environ,
+        progress,
     )
+
+
+def fetch(
+    command: Sequence[str], environment: Mapping[str, str], progress: Progress
+) -> None:
+    """Runs a program that downloads, again if need be.
+
+    Raises:
+        progress.StepError: It has failed each time.
+    """
+    for attempt in range(1, _FETCH_ATTEMPTS + 1):
+        try:
+            progress.run(command, environment, _FETCH_SECONDS)
+            return
+        except StepError:
+            if attempt == _FETCH_ATTEMPTS:
+                raise
+            progress.step("that failed; once more")
 
 
 def _cmake_fits(program: str | None) -> bool:
@@ -152,13 +175,14 @@ def _download(
     requirements.write_text(
         f"horovod=={horovod_target.HOROVOD} --hash=sha256:{SDIST_SHA256}\n"
     )
-    progress.run(
+    fetch(
         [
             *(*PIP, "download", "--require-hashes", "--no-deps"),
             *("--no-binary=:all:", "--no-build-isolation"),
             *("--dest", str(scratch), "--requirement", str(requirements)),
         ],
         environment,
+        progress,
     )
     (archive,) = scratch.glob("horovod-*.tar.gz")
     with tarfile.open(archive) as tar:

@@ -74,7 +74,9 @@ def install(wheel: pathlib.Path, progress: Progress) -> None:
     """
     if missing := missing_dependencies():
         progress.step(f"installing {', '.join(missing)}")
-        progress.run([*horovod_build.PIP, "install", *missing], os.environ)
+        horovod_build.fetch(
+            [*horovod_build.PIP, "install", *missing], os.environ, progress
+        )
     progress.step(f"installing {wheel}")
     # No index and no cache: pip keeps a wheel of its own for any TensorFlow.
     flags = ["--no-index", "--no-deps", "--no-cache-dir", "--force-reinstall"]

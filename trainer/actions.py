@@ -90,12 +90,12 @@ def stop_when_diverged(latest: loop.Progress) -> None:
 
 
 def save(
-    to: checkpoint.Checkpoints, train: state.TrainState
+    to: checkpoint.Checkpoints, train: state.TrainState, is_chief: bool
 ) -> Callable[[int], None]:
-    """Returns a function of the step that writes a checkpoint.
+    """Returns a function of the step that writes a checkpoint, on the chief.
 
     It raises DivergedError, and writes nothing, where a weight is not finite:
-    the loss shows that only a step later.
+    the loss shows that only a step later. All processes look, so that all end.
     """
 
     def act(step: int) -> None:
@@ -107,7 +107,8 @@ def save(
                     "this state is written. Lower the learning rate, lengthen "
                     "the warm-up or set the optimizer's clip_norm."
                 )
-        to.save(step, arrays)
+        if is_chief:
+            to.save(step, arrays)
 
     return act
 
@@ -162,12 +163,17 @@ class Evaluate:
 class Profile:
     """Writes a TensorBoard profile of some steps.
 
-    As a context it ends a profile that the end of training has cut short.
+    As a context it ends a profile that the end of training has cut short. It is
+    due in every process, so that all take the same steps at a time, but only
+    one where it is `enabled` writes.
     """
 
-    def __init__(self, window: range | None, board_dir: str) -> None:
+    def __init__(
+        self, window: range | None, board_dir: str, enabled: bool = True
+    ) -> None:
         self._window = window
         self._board_dir = board_dir
+        self._enabled = enabled
         self._running = False
 
     def is_due(self, at: int) -> bool:
@@ -179,7 +185,9 @@ class Profile:
         """Begins or ends it."""
         if self._running:
             self._stop()
-        elif self._window and latest.step == self._window.start:
+        elif (
+            self._enabled and self._window and latest.step == self._window.start
+        ):
             tf.profiler.experimental.start(self._board_dir)
             self._running = True
 
@@ -197,7 +205,9 @@ class Profile:
 
 
 class StopOnSignal:
-    """Ends training in good order after SIGTERM or Ctrl-C.
+    """Ends training in good order after SIGTERM, SIGUSR1 or Ctrl-C.
+
+    SIGUSR1 is what Slurm sends ahead of a job's time limit.
 
     Attributes:
         received: Name of the signal that came, or None.
@@ -239,7 +249,7 @@ class StopOnSignal:
             self.received = name
             logging.info("%s: stopping after the steps under way.", name)
 
-        signals = (signal.SIGTERM, signal.SIGINT)
+        signals = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
         before = {number: signal.signal(number, note) for number in signals}
         try:
             yield

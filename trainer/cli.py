@@ -113,7 +113,7 @@ def run(
         except errors.EngineError as error:
             return _fail(error, 1)
         except tf.errors.OpError as error:
-            if "IteratorGetNext" not in str(error):
+            if not _is_of_data(error):
                 raise
             reason = re.sub(r"\s*\[*\{\{.*", "", error.message.splitlines()[0])
             return _fail(
@@ -128,6 +128,16 @@ def run(
         python_logging.getLogger(name).setLevel(python_logging.WARNING)
     argv = None if arguments is None else list(arguments)
     app.run(guarded, argv=argv, flags_parser=_parse_flags)
+
+
+def _is_of_data(error: tf.errors.OpError) -> bool:
+    """Returns whether an error comes from reading the data set."""
+    kinds = (
+        tf.errors.DataLossError,
+        tf.errors.InvalidArgumentError,
+        tf.errors.NotFoundError,
+    )
+    return isinstance(error, kinds) and "IteratorGetNext" in str(error)
 
 
 def _parse_flags(arguments: Sequence[str]) -> list[str]:

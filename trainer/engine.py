@@ -121,9 +121,11 @@ class Engine(abc.ABC):
             return [payload]
         size = np.array([len(payload)], np.int32)
         sizes = self._gather(size)[:, 0]
-        own = np.zeros([max(sizes)], np.int32)
+        if not sizes.any():
+            return [b""] * self.host.count
+        own = np.zeros([-(-max(sizes) // 4) * 4], np.uint8)
         own[: len(payload)] = np.frombuffer(payload, np.uint8)
-        rows = self._gather(own).astype(np.uint8)
+        rows = self._gather(own.view(np.int32)).view(np.uint8)
         return [
             row[:size].tobytes() for row, size in zip(rows, sizes, strict=True)
         ]
@@ -132,7 +134,7 @@ class Engine(abc.ABC):
         """Returns the int32 [n] rows of all hosts: [hosts, n]."""
         rows = np.zeros([self.host.count, *row.shape], np.int32)
         rows[self.host.index] = row
-        return np.asarray(self._sum_over_hosts(rows))
+        return np.array(self._sum_over_hosts(rows))
 
     @functools.cached_property
     def _sum_over_hosts(self) -> Callable[[np.ndarray], tf.Tensor]:

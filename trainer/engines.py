@@ -12,6 +12,9 @@ EngineName = Literal[
     "auto", "one_device", "mirrored", "multi_worker", "tpu", "horovod"
 ]
 
+# Variables in which launchers of Horovod and MPI say how many processes run.
+_SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+
 
 def make_engine(
     name: EngineName = "auto",
@@ -51,6 +54,8 @@ def make_engine(
                 f"one_device and mirrored, not for {name!r}. Leave it unset."
             )
         _split_cpu(virtual_devices)
+    if name in ("one_device", "mirrored"):
+        _check_alone(name)
     if name == "horovod":
         return horovod.start(startup_timeout)
     if name == "multi_worker":
@@ -62,6 +67,26 @@ def make_engine(
     if name == "one_device":
         return engine.OneDevice()
     return strategies.mirrored(_devices(virtual_devices))
+
+
+def _check_alone(name: str) -> None:
+    """Raises errors.ConfigError where a launcher has started several of us.
+
+    Each would take itself for the whole training, in the same model_dir.
+    """
+    counts = {
+        "LOCKSTEP_WORKERS": len(
+            os.environ.get("LOCKSTEP_WORKERS", "").split(",")
+        )
+    } | {variable: int(os.environ.get(variable) or 1) for variable in _SIZES}
+    for variable, count in counts.items():
+        if count > 1:
+            raise errors.ConfigError(
+                f"make_engine.name={name!r} is for one process, but {variable} "
+                f"says that {count} have been started. Use "
+                '"multi_worker" or "horovod", as your launcher does, or start '
+                "one process."
+            )
 
 
 def _choose(virtual_devices: int | None) -> tuple[EngineName, str]:

@@ -58,7 +58,14 @@ def main() -> int:
             "There is nothing to evaluate: bind train.eval_data or "
             "train.test_data."
         )
-    parts = session.build(recipe, cli.make_engine())
+    on = cli.make_engine()
+    if on.host.count > 1:
+        raise errors.ConfigError(
+            f"trainer.evaluate runs in one process, not on {on.describe()}. "
+            "Start one process, without a launcher; it may have several "
+            "devices."
+        )
+    parts = session.build(recipe, on)
     rundir.check(model_dir, parts, config.operative_config(), _FREE)
     checkpoints = checkpoint.Checkpoints(os.path.join(model_dir, "checkpoints"))
     out = writer.Writer(model_dir, enabled=parts.engine.is_chief)

@@ -137,7 +137,8 @@ def try_one_step(parts: session.Session) -> str:
     """
     replicas = parts.engine.num_replicas
     batch = parts.recipe.global_batch_size
-    if not tf.config.list_logical_devices("GPU"):
+    on_cpu = not tf.config.list_logical_devices("GPU")
+    if on_cpu and parts.engine.name != "tpu":
         # As many rows in each micro-batch, and at least one.
         micro_batches = parts.recipe.accumulate_steps
         rows = micro_batches * max(1, _CPU_ROWS // micro_batches)

@@ -105,6 +105,15 @@ class Recipe:
             )
         for name in ("log_every", "checkpoint_every", "evaluate_every"):
             self.steps(name)
+        if (
+            self.gradient_compression == "float16"
+            and self.precision != "mixed_float16"
+        ):
+            raise errors.ConfigError(
+                'train.gradient_compression="float16" needs the loss scale of '
+                'train.precision="mixed_float16": without it small gradients '
+                f'vanish. With {self.precision!r} use "bfloat16".'
+            )
         self.profile_window  # noqa: B018 - raises where it cannot be read
         if self.horizon.total_steps < 1:
             raise errors.ConfigError(

@@ -60,7 +60,7 @@ def train(
         for data in recipe.evaluations
     ]
     profile = actions.Profile(
-        recipe.profile_window if parts.engine.is_chief else None, out.board_dir
+        recipe.profile_window, out.board_dir, enabled=parts.engine.is_chief
     )
     # Kept to the end: tearing the pipeline's threads down takes seconds, and
     # would otherwise happen in the midst of the last evaluation.
@@ -79,8 +79,7 @@ def train(
             steps_per_loop=recipe.steps_per_loop,
         )
     if done < total:
-        if parts.engine.is_chief:
-            actions.save(checkpoints, parts.state)(done)
+        actions.save(checkpoints, parts.state, parts.engine.is_chief)(done)
         # Whoever ends first may get the others ended: not before it is saved.
         parts.engine.exchange(b"saved")
         raise Preempted(
@@ -116,7 +115,7 @@ def _plan(
     """Returns what is done when, in order."""
     recipe, total = parts.recipe, parts.recipe.horizon.total_steps
     log = actions.MetricsLog(out, total)
-    save = actions.save(checkpoints, parts.state)
+    save = actions.save(checkpoints, parts.state, parts.engine.is_chief)
     log_due = loop.every(recipe.steps("log_every"), total)
     save_due = loop.every(recipe.steps("checkpoint_every"), total)
     evaluate_due = loop.every(recipe.steps("evaluate_every"), total)
@@ -125,9 +124,8 @@ def _plan(
         (loop.always, bar),
         (loop.always, log.gather),
         (log_due, log.write),
+        (save_due, lambda latest: save(latest.step)),
     ]
-    if parts.engine.is_chief:
-        plan.append((save_due, lambda latest: save(latest.step)))
     if recipe.eval_data is not None:
         plan.append((evaluate_due, evaluations[0]))
     return plan

@@ -11,7 +11,7 @@
 set -euo pipefail
 
 if [[ $# -ne 2 || ! $1 =~ ^(start|stop)$ || ! -d $2 ]]; then
-  echo "error: write $0 start FOLDER or $0 stop FOLDER; FOLDER must be there." >&2
+  echo "error: write $0 start|stop FOLDER; FOLDER must be there." >&2
   exit 2
 fi
 action=$1
@@ -69,10 +69,23 @@ start() {
   return 1
 }
 
+# Jobs first: what watches over them would outlive the daemons, waiting for one.
 stop() {
-  local name
+  local name pid
+  scancel --quiet --user=root || true
+  for _ in {1..100}; do
+    [[ -n $(squeue --noheader 2>/dev/null) ]] || break
+    sleep 0.1
+  done
   for name in slurmd slurmctld; do
-    [[ ! -f $folder/$name.pid ]] || kill "$(<"$folder/$name.pid")" || true
+    [[ -f $folder/$name.pid ]] || continue
+    pid=$(<"$folder/$name.pid")
+    kill "$pid" 2>/dev/null || continue
+    for _ in {1..50}; do
+      kill -0 "$pid" 2>/dev/null || continue 2
+      sleep 0.1
+    done
+    kill -KILL "$pid"
   done
 }
 

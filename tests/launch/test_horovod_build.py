@@ -113,8 +113,9 @@ def test_a_cmake_that_fits(
 class FakeProgress:
     """Notes commands in place of running them; pip makes its files."""
 
-    def __init__(self, fail: str = "") -> None:
+    def __init__(self, fail: str = "", times: int = 99) -> None:
         self.fail = fail
+        self.times = times
         self.commands: list[tuple[list[str], dict[str, str]]] = []
 
     def step(self, text: str) -> None:
@@ -122,7 +123,8 @@ class FakeProgress:
 
     def run(self, command, environment, timeout=0.0) -> str:
         self.commands.append((command, dict(environment)))
-        if self.fail and self.fail in command:
+        if self.fail and self.fail in command and self.times:
+            self.times -= 1
             raise progress.StepError("no")
         if "download" in command:
             make_sdist(pathlib.Path(command[command.index("--dest") + 1]))
@@ -166,3 +168,10 @@ def test_nothing_is_kept_of_a_build_that_fails(step: str, tmp_path) -> None:
     with pytest.raises(progress.StepError):
         horovod_build.build(make_build(tmp_path), FakeProgress(step))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("step", ["install", "download"])
+def test_a_download_gets_three_chances(step: str, tmp_path) -> None:
+    calls = FakeProgress(step, times=2)
+    assert horovod_build.build(make_build(tmp_path), calls).exists()
+    assert sum(step in command for command, _ in calls.commands) == 3

@@ -356,12 +356,19 @@ setsid sleep 1000 &
 (setsid sleep 1000 &)
 trap '' TERM
 """
-FAMILY_SIZE = 4
 
 
-def family(mark: str) -> list[psutil.Process]:
-    """The worker and its descendants."""
-    return [p for p in marked(mark) if p.name() in ("sh", "sleep")]
+def wait_for_families(mark: str, number: int) -> None:
+    """Returns when workers have all their descendants."""
+    deadline = time.monotonic() + SECONDS
+    names: list[str] = []
+    while names != ["sh"] * number + ["sleep"] * 3 * number:
+        assert time.monotonic() < deadline, names
+        names = []
+        for process in marked(mark):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                names.append(process.name())
+        names = sorted(n for n in names if n in ("sh", "sleep", "setsid"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT])
@@ -369,7 +376,7 @@ def test_no_one_outlives_the_launcher(number: int, mark: str) -> None:
     script = FAMILY + "echo ready; while :; do wait; done"
     with start(mark, command(2, script)) as launcher:
         read_until(launcher, "[0] ready", "[1] ready")
-        assert len(family(mark)) == 2 * FAMILY_SIZE
+        wait_for_families(mark, 2)
         launcher.send_signal(number)
         assert launcher.wait(SECONDS) == -number
         assert all_gone(mark)
@@ -388,6 +395,7 @@ def test_no_one_outlives_a_guardian(mark: str) -> None:
     script = FAMILY + "echo ready; while :; do wait; done"
     with start(mark, command(1, script)) as launcher:
         read_until(launcher, "[0] ready")
+        wait_for_families(mark, 1)
         (guardian,) = psutil.Process(launcher.pid).children()
         guardian.kill()
         assert launcher.wait(SECONDS) == 137

@@ -83,3 +83,21 @@ def test_an_engine_that_cannot_start_says_what_is_missing(
     (line,) = [x for x in answer.stderr.splitlines() if x.startswith("error:")]
     assert re.search(message, line)
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("name", ["one_device", "mirrored", "auto"])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LOCKSTEP_WORKERS", "a:1,b:1"),
+        ("HOROVOD_SIZE", "2"),
+        ("OMPI_COMM_WORLD_SIZE", "2"),
+    ],
+)
+def test_several_processes_are_not_several_trainings(
+    monkeypatch, name: str, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    message = f"{variable} says that 2 have been started"
+    with pytest.raises(errors.ConfigError, match=message):
+        engines.make_engine(name, virtual_devices=4)

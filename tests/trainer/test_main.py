@@ -328,7 +328,7 @@ def test_killed_and_stopped_runs_end_as_if_nothing_had_been(tmp_path) -> None:
 
     stopped = start(broken)
     wait_for_step(broken, 330)
-    stopped.send_signal(signal.SIGTERM)
+    stopped.send_signal(signal.SIGUSR1)  # As Slurm does.
     time.sleep(0.05)
     stopped.send_signal(signal.SIGTERM)  # A second one does no harm.
     output = stopped.communicate()[0]

@@ -162,14 +162,20 @@ def test_jit_compile_does_not_go_with_sync_batch_norm() -> None:
     session.build(recipe, make_engine(1))
 
 
-@pytest.mark.parametrize("number_format", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("number_format", "precision_"),
+    [("float16", "mixed_float16"), ("bfloat16", "float32")],
+)
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_compressed_gradients_are_near_the_exact_ones(
-    number_format: str, replicas: int
+    number_format: str, precision_: str, replicas: int
 ) -> None:
     weights = {}
     for chosen in ("none", number_format):
-        recipe = make_recipe(f"train.gradient_compression = '{chosen}'")
+        recipe = make_recipe(
+            f"train.gradient_compression = '{chosen}'",
+            f"train.precision = '{precision_}'",
+        )
         parts = session.build(recipe, make_engine(replicas))
         parts.take_steps(0)(5)
         weights[chosen] = np.concatenate(
@@ -177,3 +183,8 @@ def test_compressed_gradients_are_near_the_exact_ones(
         )
     difference = np.abs(weights[number_format] - weights["none"]).max()
     assert 0 < difference < 2e-3
+
+
+def test_float16_gradients_need_a_loss_scale() -> None:
+    with pytest.raises(errors.ConfigError, match='float16.*use "bfloat16"'):
+        make_recipe("train.gradient_compression = 'float16'")

@@ -16,6 +16,8 @@ from tests.trainer.test_main import final_arrays, lines, tiny
 ENGINES = ["multi_worker", "horovod"]
 SECONDS = 300
 BINDINGS = (
+    # Not at a multiple of the others: all must stop there, one writes.
+    'train.profile = "3 steps at 7 steps"',
     'train.log_every = "5 steps"',
     'train.checkpoint_every = "10 steps"',
     'train.evaluate_every = "10 steps"',
@@ -66,6 +68,8 @@ def test_two_processes_write_what_one_writes(engine: str, tmp_path) -> None:
     # Only the chief speaks for the run.
     assert answer.stdout.count("top-1 accuracy") <= 2
     assert (tmp_path / "two" / "report.html").exists()
+    profile = tmp_path / "two" / "tensorboard" / "plugins" / "profile"
+    assert len(list(profile.glob("*/*.xplane.pb"))) == 1
 
 
 def worker(launcher: subprocess.Popen, rank: int) -> psutil.Process:
