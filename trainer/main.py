@@ -62,10 +62,7 @@ def _main(stop: actions.StopOnSignal) -> int:
     agreement.check_same_config(on, recipe)
     parts = session.build(recipe, on)
     if _DRY_RUN.value:
-        print(plan.describe(parts))
-        if _PLAN_FILE.value:
-            plan.save(parts, _PLAN_FILE.value)
-        print(plan.try_one_step(parts))
+        _show_plan(parts)
         return 0
     operative_config = config.operative_config()
 
@@ -95,6 +92,21 @@ def _main(stop: actions.StopOnSignal) -> int:
     # A process that leaves early looks like one that has crashed.
     on.exchange(b"done")
     return 0
+
+
+def _show_plan(parts: session.Session) -> None:
+    """Prints the plan, once; all processes take the trial step."""
+
+    def describe() -> None:
+        print(plan.describe(parts))
+        if _PLAN_FILE.value:
+            plan.save(parts, _PLAN_FILE.value)
+
+    agreement.on_chief(parts.engine, describe)
+    tried = plan.try_one_step(parts)
+    if parts.engine.is_chief:
+        print(tried)
+    parts.engine.exchange(b"done")
 
 
 if __name__ == "__main__":

@@ -146,7 +146,11 @@ class TrainStep:
             )
             scaled = objective * train.loss_scale.scale
         weights = [v.value for v in train.model.trainable_variables]
-        gradients = tape.gradient(scaled, weights, tf.UnconnectedGradients.ZERO)
+        gradients = tape.gradient(
+            scaled,
+            weights,
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
         correct = tf.cast(metrics.rank(logits, labels) == 0, tf.float32)
         sums = (per_example, correct * mask, mask)
         return gradients, {

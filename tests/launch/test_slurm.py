@@ -235,7 +235,7 @@ def test_a_real_training_goes_on_after_the_signal(cluster: Cluster) -> None:
     state = cluster.wait()
     assert state["JobState"] == "COMPLETED", cluster.log()
     assert state["Restarts"] == "1"
-    assert "requeued to go on" in cluster.log()
+    assert "Stopped with code 75; requeued to go on." in cluster.log()
     check_run(run, "multi_worker", 600)
 
 
