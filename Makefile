@@ -6,7 +6,7 @@ DATA_DIR ?= data/digits
 MODEL_DIR ?= runs/digits
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup horovod train test lint format bench clean
+.PHONY: help setup horovod train test test-long lint format bench clean
 
 help:  ## Show this text.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ train: $(DATA_DIR)/dataset.json | $(VENV)/installed  ## Train gin/digits.gin on 
 
 test: $(VENV)/horovod  ## Run the test suite (under 20 minutes on 2 cores).
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-long: $(VENV)/horovod  ## Run what takes minutes each: jobs on a real Slurm, pods.
+	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
 lint: $(VENV)/installed  ## Run ruff and mypy with the settings of pre-commit.
 	$(BIN)/ruff check .

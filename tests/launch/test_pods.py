@@ -23,6 +23,8 @@ import yaml
 from tests.conftest import REPO
 from tests.launch.conftest import SECONDS, Bench, clean_environment
 
+pytestmark = pytest.mark.long
+
 HOSTS = "127.0.0.1 localhost\n10.77.0.1 run-0.run\n10.77.0.2 run-1.run\n"
 NAMESPACES = pathlib.Path("/etc/netns")
 

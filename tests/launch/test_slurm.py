@@ -14,6 +14,8 @@ import pytest
 from tests.conftest import REPO
 from tests.launch.conftest import AWKWARD, SECONDS
 
+pytestmark = pytest.mark.long
+
 # Stands for Python: launch.task is the real one, trainer.main is PROGRAM.
 PYTHON = """\
 #!/bin/bash
