@@ -46,17 +46,19 @@ class Average:
         new_share = math.expm1(self._log_decay) / tf.math.expm1(
             count * self._log_decay
         )
-        for average, source in zip(self.variables, self.sources, strict=True):
+        for source, average in self.pairs:
             value = source.value
             average.assign_add(new_share * (value - average.read_value()))
+
+    @property
+    def pairs(self) -> list[tuple[keras.Variable, tf.Variable]]:
+        """The model's variables, each with its average."""
+        return list(zip(self.sources, self.variables, strict=True))
 
     def logits(self, model: keras.Model, images: tf.Tensor) -> tf.Tensor:
         """Returns what the model infers with the averaged variables."""
         averages = {
-            id(source): average.read_value()
-            for source, average in zip(
-                self.sources, self.variables, strict=True
-            )
+            id(source): average.read_value() for source, average in self.pairs
         }
         trainable, rest = (
             [averages.get(id(v), v.value) for v in variables]

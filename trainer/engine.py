@@ -158,24 +158,32 @@ class Engine(abc.ABC):
         return f"{self.name}, {self.num_replicas} {plural}{hosts}"
 
 
-class OneDevice(Engine):
-    """A single GPU, or the CPU: no tf.distribute at all."""
-
-    name = "one_device"
-    num_replicas = 1
-    host = spec.HostShare(index=0, count=1, replicas=1)
+class OneReplica(Engine):
+    """One replica in this process: no tf.distribute at all."""
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """Returns a context that does nothing."""
         return contextlib.nullcontext()
 
     def distribute(self, dataset_fn: DatasetFn) -> Iterable[Any]:
-        """Returns the data set itself."""
+        """Returns the data set of this process."""
         return dataset_fn(self.host)
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Calls the function."""
         return function(*args)
+
+    def local_results(self, value: Any) -> tuple[Any, ...]:
+        """Returns the value itself as the only result."""
+        return (value,)
+
+
+class OneDevice(OneReplica):
+    """A single GPU, or the CPU: nobody to add up with."""
+
+    name = "one_device"
+    num_replicas = 1
+    host = spec.HostShare(index=0, count=1, replicas=1)
 
     def all_reduce(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Returns the tensors: the sum over one replica."""
@@ -184,7 +192,3 @@ class OneDevice(Engine):
     def replica_index(self) -> tf.Tensor:
         """Returns 0."""
         return tf.constant(0)
-
-    def local_results(self, value: Any) -> tuple[Any, ...]:
-        """Returns the value itself as the only result."""
-        return (value,)

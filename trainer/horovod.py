@@ -5,12 +5,11 @@ grouped call, as on every other engine. What is lacking when Horovod cannot be
 imported is said in one message.
 """
 
-import contextlib
 import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -28,7 +27,7 @@ _POLL_SECONDS = 0.2
 _HTTP_SECONDS = 5.0
 
 
-class Horovod(engine.Engine):
+class Horovod(engine.OneReplica):
     """One replica in this process, the others in other processes.
 
     Args:
@@ -42,18 +41,6 @@ class Horovod(engine.Engine):
         self.num_replicas = hvd.size()
         self.host = spec.HostShare(hvd.rank(), hvd.size(), replicas=1)
 
-    def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """Returns a context that does nothing."""
-        return contextlib.nullcontext()
-
-    def distribute(self, dataset_fn: engine.DatasetFn) -> Iterable[Any]:
-        """Returns this process's data set."""
-        return dataset_fn(self.host)
-
-    def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Calls the function."""
-        return function(*args)
-
     def all_reduce(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Adds up across all processes, as one group."""
         return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Sum)
@@ -61,10 +48,6 @@ class Horovod(engine.Engine):
     def replica_index(self) -> tf.Tensor:
         """Returns the rank."""
         return tf.constant(self.host.index)
-
-    def local_results(self, value: Any) -> tuple[Any, ...]:
-        """Returns the value itself as the only result."""
-        return (value,)
 
 
 def is_launched(environment: Mapping[str, str] = os.environ) -> bool:

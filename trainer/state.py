@@ -41,9 +41,7 @@ class TrainState:
         if self.average is not None:
             named |= {
                 f"ema/{source.path}": average
-                for source, average in zip(
-                    self.average.sources, self.average.variables, strict=True
-                )
+                for source, average in self.average.pairs
             }
         return named
 
@@ -58,9 +56,7 @@ class TrainState:
             ids = {id(v) for v in moving}
             found += [
                 average
-                for source, average in zip(
-                    self.average.sources, self.average.variables, strict=True
-                )
+                for source, average in self.average.pairs
                 if id(source) in ids
             ]
         return found
