@@ -13,10 +13,9 @@ import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 
-import tqdm
 from absl import app, flags
 
-from benchmarks import cases, contenders, tables
+from benchmarks import cases, contenders, tables, turns
 
 _US = "lockstep"
 _PEERS = {
@@ -31,7 +30,6 @@ _TITLES = {_US: "Lockstep"} | _PEERS
 
 # Compilation, and the first steps of tf.data's tuning.
 _WARM_UP_STEPS = 10
-_MIN_STEPS = 2
 
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 5, "Turns of each contender.", lower_bound=1
@@ -93,19 +91,18 @@ def _measure(name: str, versions: set[str]) -> str:
     case = cases.CASES[name]
     names = [_US, *(p for p in _PEERS if p in _CHOSEN_PEERS.value)]
     with contextlib.ExitStack() as stack:
-        _say(f"{case.title}: starting {', '.join(names)}")
+        turns.say(f"{case.title}: starting {', '.join(names)}")
         crowd = _start(names, name)
         for contender in crowd.values():
             stack.callback(contender.close)
         versions |= _warm_up(crowd)
-        steps = _steps(crowd[_US])
-        seconds = _take_turns(crowd, steps, case.title)
-    per_step = {n: [s / steps for s in turns] for n, turns in seconds.items()}
+        steps = turns.steps_for(crowd[_US], _SECONDS.value)
+        per_step = turns.take(crowd, _ROUNDS.value, steps, case.title)
     titles = {n: _TITLES[n] for n in names}
     pairs = [
         ("main", "bare") if n == "main" else (_US, n) for n in names if n != _US
     ]
-    pairs = [p for p in pairs if set(p) <= seconds.keys()]
+    pairs = [p for p in pairs if set(p) <= per_step.keys()]
     return "\n\n".join(
         [
             f"### {case.title}",
@@ -144,39 +141,10 @@ def _warm_up(crowd: Mapping[str, contenders.Contender]) -> set[str]:
     }
     for name, worker in workers.items():
         worker.wait_ready()
-        _say(f"{name}: {worker.parameters:,} parameters; warming up")
+        turns.say(f"{name}: {worker.parameters:,} parameters; warming up")
         worker.run(_WARM_UP_STEPS)
-    if len({worker.parameters for worker in workers.values()}) > 1:
-        raise RuntimeError(
-            "The contenders have different numbers of parameters: "
-            f"{ {n: w.parameters for n, w in workers.items()} }."
-        )
+    turns.same_parameters([w.parameters for w in workers.values()])
     return {worker.version for worker in workers.values()}
-
-
-def _steps(contender: contenders.Contender) -> int:
-    """Returns how many steps take about --seconds."""
-    seconds = contender.run(_MIN_STEPS) / _MIN_STEPS
-    return max(_MIN_STEPS, round(_SECONDS.value / seconds))
-
-
-def _take_turns(
-    crowd: Mapping[str, contenders.Contender], steps: int, title: str
-) -> dict[str, list[float]]:
-    """Returns the seconds of every turn, by contender."""
-    seconds: dict[str, list[float]] = {name: [] for name in crowd}
-    turns = tqdm.tqdm(total=_ROUNDS.value * len(crowd), desc=title, unit="turn")
-    with turns:
-        for number in range(_ROUNDS.value):
-            for name in list(crowd)[:: -1 if number % 2 else 1]:
-                turns.set_postfix_str(name)
-                seconds[name].append(crowd[name].run(steps))
-                turns.update()
-    return seconds
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
