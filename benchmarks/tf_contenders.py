@@ -88,8 +88,10 @@ def bare(case: cases.Case, todo: orders.Orders) -> None:
     todo.serve(take)
 
 
-def fit(case: cases.Case, todo: orders.Orders, jit: bool | str) -> None:
-    """`model.fit` on the same architecture made of Keras's own layers."""
+def compiled(
+    case: cases.Case, jit: bool | str = False
+) -> tuple[keras.Model, tf.data.Dataset]:
+    """Returns the same architecture of Keras's own layers, and its data."""
     chosen = load_recipe(case)
     info = chosen.train_data.source.info
     network = _with_keras_batch_norm(_model(chosen))
@@ -106,9 +108,16 @@ def fit(case: cases.Case, todo: orders.Orders, jit: bool | str) -> None:
         metrics=["accuracy"],
         jit_compile=jit,
     )
+    batches = _dataset(chosen).map(lambda b: (b[spec.IMAGE], b[spec.LABEL]))
+    return model, batches
+
+
+def fit(case: cases.Case, todo: orders.Orders, jit: bool | str) -> None:
+    """`model.fit` on the same architecture made of Keras's own layers."""
+    model, batches = compiled(case, jit)
     todo.ready(_VERSION, summary.parameter_count(model))
     model.fit(
-        _dataset(chosen).map(lambda b: (b[spec.IMAGE], b[spec.LABEL])),
+        batches,
         steps_per_epoch=sys.maxsize,
         verbose=0,
         callbacks=[_TakeOrders(todo)],

@@ -5,25 +5,22 @@ import dataclasses
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from trainer import (
-    checkpoint,
+    agreement,
+    errors,
     evaluation,
     loop,
     progress,
     results,
-    state,
     writer,
 )
 
-
-class DivergedError(RuntimeError):
-    """The loss is not a number any more."""
+Keep = Callable[[int, Mapping[str, float]], None]
 
 
 class MetricsLog:
@@ -78,9 +75,9 @@ def merge(stretches: list[loop.Progress]) -> loop.Progress:
 
 
 def stop_when_diverged(latest: loop.Progress) -> None:
-    """Raises DivergedError where the loss is not finite."""
+    """Raises errors.DivergedError where the loss is not finite."""
     if not math.isfinite(latest.loss):
-        raise DivergedError(
+        raise errors.DivergedError(
             f"The loss is {latest.loss} at step {latest.step} (within the last "
             f"{latest.steps} steps); learning rate {latest.learning_rate:.3g}, "
             f"gradient norm {latest.gradient_norm:.3g}. No checkpoint of this "
@@ -89,42 +86,28 @@ def stop_when_diverged(latest: loop.Progress) -> None:
         )
 
 
-def save(
-    to: checkpoint.Checkpoints, train: state.TrainState, is_chief: bool
-) -> Callable[[int], None]:
-    """Returns a function of the step that writes a checkpoint, on the chief.
-
-    It raises DivergedError, and writes nothing, where a weight is not finite:
-    the loss shows that only a step later. All processes look, so that all end.
-    """
-
-    def act(step: int) -> None:
-        arrays = {n: np.asarray(v) for n, v in train.variables().items()}
-        for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise DivergedError(
-                    f"{name} is not finite at step {step}. No checkpoint of "
-                    "this state is written. Lower the learning rate, lengthen "
-                    "the warm-up or set the optimizer's clip_norm."
-                )
-        if is_chief:
-            to.save(step, arrays)
-
-    return act
-
-
 class Evaluate:
-    """Evaluates a split, writes what it found and logs it."""
+    """Evaluates a split, writes what it found and logs it.
+
+    Args:
+        evaluator: Of the split.
+        model_dir: Gets the result.
+        to: Gets the metrics.
+        keep: Told step and metrics, on the chief, before they are written:
+            what is in metrics.jsonl has been kept.
+    """
 
     def __init__(
         self,
         evaluator: evaluation.Evaluator,
         model_dir: str,
         to: writer.Writer,
+        keep: Keep | None = None,
     ) -> None:
         self._evaluator = evaluator
         self._model_dir = model_dir
         self._writer = to
+        self._keep = keep
         self._last: results.EvaluationResult | None = None
 
     def __call__(self, latest: loop.Progress) -> None:
@@ -143,12 +126,7 @@ class Evaluate:
         result = self._evaluator(
             step, progress.EvaluationBar(data.split, steps)
         )
-        values = {"split": data.split} | result.metrics
-        self._writer.write("eval", step, values)
-        self._writer.flush()
-        if self._evaluator.engine.is_chief:
-            folder = os.path.join(self._model_dir, "evaluation")
-            result.save(os.path.join(folder, f"{data.split}.npz"))
+        agreement.on_chief(self._evaluator.engine, lambda: self._write(result))
         logging.info(
             "step %d, %s: loss %.4f, top-1 %.2f %% of %d examples",
             step,
@@ -158,6 +136,15 @@ class Evaluate:
             result.examples,
         )
         return result
+
+    def _write(self, result: results.EvaluationResult) -> None:
+        folder = os.path.join(self._model_dir, "evaluation")
+        result.save(os.path.join(folder, f"{result.split}.npz"))
+        if self._keep is not None:
+            self._keep(result.step, result.metrics)
+        values = {"split": result.split} | result.metrics
+        self._writer.write("eval", result.step, values)
+        self._writer.flush()
 
 
 class Profile:

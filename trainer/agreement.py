@@ -2,26 +2,44 @@
 
 from collections.abc import Callable
 
+from input import errors as input_errors
 from trainer import config, engine, errors, recipe
+
+# The mistakes of a user, which every process reports by itself.
+_USERS: dict[str, type[Exception]] = {
+    "ConfigError": errors.ConfigError,
+    "DataError": input_errors.DataError,
+}
 
 
 def on_chief(on: engine.Engine, function: Callable[[], object]) -> None:
-    """Calls a function in the chief process; its ConfigError fails them all.
+    """Calls a function in the chief process; what it raises ends them all.
 
     Without this the others would wait for a chief that has ended.
 
     Raises:
         errors.ConfigError: The function has raised it, on the chief.
+        input_errors.DataError: So here.
+        errors.EngineError: It has raised something else; the chief itself
+            raises what that was.
     """
-    problem = ""
+    failed: Exception | None = None
     if on.is_chief:
         try:
             function()
-        except errors.ConfigError as error:
-            problem = str(error)
-    problem = on.exchange(problem.encode())[0].decode()
-    if problem:
-        raise errors.ConfigError(problem)
+        except Exception as error:
+            failed = error
+    answer = "" if failed is None else f"{type(failed).__name__}\n{failed}"
+    answer = on.exchange(answer.encode())[0].decode()
+    if failed is not None:
+        raise failed
+    if answer:
+        kind, _, text = answer.partition("\n")
+        if kind in _USERS:
+            raise _USERS[kind](text)
+        raise errors.EngineError(
+            f"Process 0, which writes for all, has ended with {kind}: {text}"
+        )
 
 
 def check_same_config(on: engine.Engine, chosen: recipe.Recipe) -> None:

@@ -1,47 +1,58 @@
-"""Checkpoints: a directory that is whole, or is not there.
-
-A checkpoint is written under a temporary name: the arrays of all variables in
-one file, then a manifest with its checksum. Renaming the directory commits it.
-Reading verifies the checksum and takes the newest checkpoint that passes.
-"""
+"""The checkpoints of a run: written in order, dropped by rule, read back."""
 
 import dataclasses
-import hashlib
-import io
-import json
 import os
 import re
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from trainer import errors, files
+from trainer import archive, errors
 
-_FORMAT = 1
-_ARRAYS = "variables.npz"
-_MANIFEST = "manifest.json"
 _TEMPORARY = ".tmp"
 _NAME = re.compile(r"step-(\d{9,})")
 
 
-class Corrupt(Exception):  # noqa: N818 - a state of a file
-    """A checkpoint does not verify; the message says why."""
+@dataclasses.dataclass(frozen=True)
+class Retention:
+    """Which checkpoints stay.
+
+    Attributes:
+        newest: How many of the newest, at least 1.
+        every: Besides, the first one at or after each multiple of so many
+            steps; None for none.
+    """
+
+    newest: int = 3
+    every: int | None = None
+
+    def kept(self, steps: Iterable[int]) -> set[int]:
+        """Returns the steps whose checkpoints stay."""
+        rising = sorted(steps)
+        stay = set(rising[-self.newest :])
+        if self.every is not None:
+            first: dict[int, int] = {}
+            for step in rising:
+                first.setdefault(step // self.every, step)
+            stay |= {step for period, step in first.items() if period}
+        return stay
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of a run.
+    """A folder of checkpoints, which one process writes.
 
     Attributes:
-        directory: model_dir/checkpoints; made when first written to.
-        keep: How many of the newest to keep, at least 1.
+        directory: Such as model_dir/checkpoints; made when first written to.
+        retention: Which ones stay when another is written.
+        writer: Keeps the temporary names of several writers apart.
     """
 
     directory: str
-    keep: int = 3
+    retention: Retention = Retention()
+    writer: str = ""
 
     def steps(self) -> list[int]:
         """Returns the steps of all committed checkpoints, rising."""
@@ -49,42 +60,115 @@ class Checkpoints:
             return []
         names = tf.io.gfile.listdir(self.directory)
         matches = (_NAME.fullmatch(name.rstrip("/")) for name in names)
-        return sorted(int(match.group(1)) for match in matches if match)
+        steps = sorted(int(match.group(1)) for match in matches if match)
+        if archive.commits_by_manifest(self.directory):
+            return [s for s in steps if archive.is_committed(self.path(s))]
+        return steps
 
     def path(self, step: int) -> str:
-        """Returns the directory of the checkpoint of a step."""
+        """Returns the folder of the checkpoint of a step."""
         return os.path.join(self.directory, f"step-{step:09d}")
 
-    def save(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Writes and commits a checkpoint, then drops the oldest ones.
+    def save(
+        self,
+        step: int,
+        arrays: archive.Arrays,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Writes and commits a checkpoint, then drops those that do not stay.
 
-        Nothing happens where the step has one already that verifies.
+        Nothing is written where the step has one already that verifies.
+
+        Raises:
+            errors.CheckpointError: It cannot be written; the others are as
+                they were.
         """
-        final = self.path(step)
-        if step in self.steps():
-            try:
-                read(final)
-                return
-            except Corrupt as corrupt:
-                logging.warning("Replacing a checkpoint: %s", corrupt)
-                tf.io.gfile.rmtree(final)
-        temporary = final + _TEMPORARY
-        tf.io.gfile.makedirs(self.directory)
-        self._drop_half_written()
-        tf.io.gfile.makedirs(temporary)
-        _write_arrays(temporary, step, arrays)
-        for path in (_ARRAYS, _MANIFEST, ""):
-            files.sync(os.path.join(temporary, path))
-        tf.io.gfile.rename(temporary, final)
-        files.sync(self.directory)
-        for old in self.steps()[: -self.keep]:
-            tf.io.gfile.rmtree(self.path(old))
+        try:
+            if not self._has(step):
+                self._drop_half_written()
+                archive.write(
+                    self.path(step),
+                    self._temporary(step),
+                    step,
+                    arrays,
+                    metrics or {},
+                )
+            self.retain(self.retention.kept(self.steps()))
+        except (OSError, tf.errors.OpError) as error:
+            raise self._failed(step, error) from error
+
+    def retain(self, stay: Iterable[int]) -> None:
+        """Drops all checkpoints but those of the steps given."""
+        for step in set(self.steps()) - set(stay):
+            archive.remove(self.path(step), self._temporary(step))
+
+    def _temporary(self, step: int) -> str:
+        return f"{self.path(step)}{self.writer}{_TEMPORARY}"
+
+    def _has(self, step: int) -> bool:
+        """Returns whether a step has a good checkpoint; removes a bad one."""
+        if step not in self.steps():
+            return False
+        try:
+            archive.read(self.path(step))
+        except archive.Corrupt as corrupt:
+            logging.warning("Replacing a checkpoint: %s", corrupt)
+            archive.remove(self.path(step), self._temporary(step))
+            return False
+        return True
 
     def _drop_half_written(self) -> None:
-        """Removes what a save that was killed has left."""
-        for name in tf.io.gfile.listdir(self.directory):
-            if name.rstrip("/").endswith(_TEMPORARY):
+        """Removes what this writer has left when it was killed."""
+        tf.io.gfile.makedirs(self.directory)
+        names = (n.rstrip("/") for n in tf.io.gfile.listdir(self.directory))
+        for name in names:
+            step, _, rest = name.partition(self.writer + _TEMPORARY)
+            if name != step and not rest and _NAME.fullmatch(step):
                 tf.io.gfile.rmtree(os.path.join(self.directory, name))
+
+    def _failed(self, step: int, error: Exception) -> errors.CheckpointError:
+        """Returns what to tell of a failed save; clears up if it can."""
+        try:
+            self._drop_half_written()
+            good = self.steps()[-1:]
+        except (OSError, tf.errors.OpError):
+            good = []
+        left = f"That of step {good[0]} is still good. " if good else ""
+        return errors.CheckpointError(
+            f"The checkpoint of step {step} cannot be written to "
+            f"{self.directory}: {errors.reason(error)}. {left}Make room or "
+            "mend the disk, then run the same command again."
+        )
+
+    def read_newest(self) -> tuple[int, dict[str, np.ndarray]] | None:
+        """Returns step and arrays of the newest checkpoint that verifies.
+
+        It says which ones it has skipped, and why. None where there is no
+        checkpoint at all.
+
+        Raises:
+            errors.ConfigError: There are some, but none verifies.
+        """
+        problems = []
+        # One that is replaced while it is read makes another look worthwhile.
+        tried: set[int] = set()
+        while left := [s for s in self.steps() if s not in tried]:
+            step = left[-1]
+            tried.add(step)
+            try:
+                return step, archive.read(self.path(step))
+            except archive.Corrupt as corrupt:
+                if step in self.steps():
+                    logging.warning("Skipping a checkpoint: %s", corrupt)
+                    problems.append(str(corrupt))
+        if problems:
+            raise errors.ConfigError(
+                f"No checkpoint in {self.directory} can be read, and training "
+                "will not silently start again from zero: "
+                f"{'; '.join(problems)}. Restore one from a backup, or remove "
+                "the directory to start anew."
+            )
+        return None
 
     def restore_newest(
         self, variables: Mapping[str, tf.Variable]
@@ -100,105 +184,9 @@ class Checkpoints:
         Raises:
             errors.ConfigError: None verifies, or the variables are others.
         """
-        problems = []
-        for step in reversed(self.steps()):
-            try:
-                arrays = read(self.path(step))
-            except Corrupt as corrupt:
-                logging.warning("Skipping a checkpoint: %s", corrupt)
-                problems.append(str(corrupt))
-                continue
-            assign(variables, arrays, self.path(step))
-            return step
-        if problems:
-            raise errors.ConfigError(
-                f"No checkpoint in {self.directory} can be read, and training "
-                "will not silently start again from zero: "
-                f"{'; '.join(problems)}. Restore one from a backup, or remove "
-                "the directory to start anew."
-            )
-        return None
-
-
-def _write_arrays(
-    directory: str, step: int, arrays: Mapping[str, np.ndarray]
-) -> None:
-    buffer = io.BytesIO()
-    # An archive member cannot be named like a path on every system.
-    keys = {name: f"{i:05d}" for i, name in enumerate(arrays)}
-    np.savez(buffer, **{keys[n]: a for n, a in arrays.items()})  # type: ignore[arg-type]
-    content = buffer.getvalue()
-    with tf.io.gfile.GFile(os.path.join(directory, _ARRAYS), "wb") as file:
-        file.write(content)
-    manifest = {
-        "format": _FORMAT,
-        "step": step,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "variables": keys,
-    }
-    with tf.io.gfile.GFile(os.path.join(directory, _MANIFEST), "w") as file:
-        file.write(json.dumps(manifest, indent=1))
-
-
-def read(path: str) -> dict[str, np.ndarray]:
-    """Returns the verified arrays of a checkpoint, by variable name.
-
-    Raises:
-        Corrupt: A file is missing, truncated or changed.
-    """
-    try:
-        with tf.io.gfile.GFile(os.path.join(path, _MANIFEST)) as file:
-            manifest = json.loads(file.read())
-        if manifest["format"] != _FORMAT:
-            raise Corrupt(
-                f"{path}: format {manifest['format']}, this version reads "
-                f"{_FORMAT}"
-            )
-        with tf.io.gfile.GFile(os.path.join(path, _ARRAYS), "rb") as file:
-            content = file.read()
-        if len(content) != manifest["bytes"]:
-            raise Corrupt(
-                f"{path}: {_ARRAYS} has {len(content)} bytes, not "
-                f"{manifest['bytes']}"
-            )
-        if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
-            raise Corrupt(f"{path}: the checksum of {_ARRAYS} is wrong")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {n: arrays[k] for n, k in manifest["variables"].items()}
-    except (
-        tf.errors.OpError,
-        KeyError,
-        TypeError,
-        ValueError,
-        zipfile.BadZipFile,
-    ) as error:
-        reason = str(error).splitlines()[0] if str(error) else repr(error)
-        raise Corrupt(f"{path}: {reason}") from error
-
-
-def assign(
-    variables: Mapping[str, tf.Variable],
-    arrays: Mapping[str, np.ndarray],
-    path: str,
-) -> None:
-    """Sets variables to arrays of the same names and shapes.
-
-    Raises:
-        errors.ConfigError: Names or shapes differ; nothing is assigned.
-    """
-    missing = sorted(variables.keys() - arrays.keys())
-    extra = sorted(arrays.keys() - variables.keys())
-    wrong = [
-        f"{name} is {arrays[name].shape} there and {tuple(v.shape)} here"
-        for name, v in variables.items()
-        if name in arrays and arrays[name].shape != tuple(v.shape)
-    ]
-    if missing or extra or wrong:
-        raise errors.ConfigError(
-            f"{path} is of another model or optimizer: it lacks {missing[:5]}, "
-            f"has besides {extra[:5]}, and {wrong[:5]}. Use the gin file it "
-            "was trained with, or a new --model_dir."
-        )
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
+        found = self.read_newest()
+        if found is None:
+            return None
+        step, arrays = found
+        archive.assign(variables, arrays, self.path(step))
+        return step

@@ -16,6 +16,8 @@ BAD_CONFIG = 2
 BAD_DATA = 3
 PREEMPTED = 75
 
+_FAILURES = (errors.EngineError, errors.DivergedError, errors.CheckpointError)
+
 _GIN_FILE = flags.DEFINE_multi_string(
     "gin_file",
     None,
@@ -110,7 +112,7 @@ def run(
             return _fail(error, BAD_CONFIG)
         except input_errors.DataError as error:
             return _fail(error, BAD_DATA)
-        except errors.EngineError as error:
+        except _FAILURES as error:
             return _fail(error, 1)
         except tf.errors.OpError as error:
             if not _is_of_data(error):

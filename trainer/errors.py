@@ -7,3 +7,16 @@ class ConfigError(ValueError):
 
 class EngineError(RuntimeError):
     """The devices or the other processes fail; the binaries exit with 1."""
+
+
+class DivergedError(RuntimeError):
+    """The loss or a weight is not a number any more; exit code 1."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be written; the binaries exit with 1."""
+
+
+def reason(error: Exception) -> str:
+    """Returns the first line of what an error says, for a message."""
+    return (str(error).splitlines() or [""])[0] or repr(error)

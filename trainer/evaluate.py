@@ -1,36 +1,47 @@
 """Evaluates the checkpoints of a run, as they come or once.
 
+    python -m trainer.evaluate --gin_file=F --model_dir=D
     python -m trainer.evaluate --gin_file=F --model_dir=D --once
 
-Every example of `train.eval_data` and `train.test_data` counts once. Results go
-to metrics.jsonl, TensorBoard and the evaluation folder of --model_dir. Exit
-codes: 0 done; 2 bad flag or config, or nothing to evaluate; 3 bad data.
+Runs beside the trainer, or after it, on any engine. Every example of
+`train.eval_data` and `train.test_data` counts once, at any number of replicas.
+Results go to metrics.jsonl, TensorBoard and the evaluation folder of
+--model_dir, the best checkpoint to best/. Exit codes: 0 done; 2 bad flag or
+config, or nothing to evaluate; 3 bad data.
 """
 
-import os
 import time
 
-import tensorflow as tf
 from absl import flags, logging
 
 from trainer import (
     actions,
-    checkpoint,
+    agreement,
+    best,
     cli,
     config,
     errors,
+    follow,
     report,
     results,
     rundir,
+    saving,
     session,
     writer,
 )
 
+_BY = "evaluate"
 _ONCE = flags.DEFINE_bool(
     "once",
     False,
     "Evaluate the newest checkpoint and end. Otherwise follow the checkpoints "
-    "until the trainer has written DONE.",
+    "until the trainer has written DONE: evaluate each once, in order.",
+)
+_LATEST_ONLY = flags.DEFINE_bool(
+    "latest_only",
+    False,
+    "Where several checkpoints wait, evaluate the newest and leave out the "
+    "others.",
 )
 _TIMEOUT = flags.DEFINE_float(
     "timeout",
@@ -44,8 +55,10 @@ _FREE = (
     "eval_data.",
     "test_data.",
     "train.duration",
+    "train.early_stopping",
     "train.eval_data",
     "train.test_data",
+    "train.warm_start",
 )
 
 
@@ -59,52 +72,79 @@ def main() -> int:
             "train.test_data."
         )
     on = cli.make_engine()
-    if on.host.count > 1:
-        raise errors.ConfigError(
-            f"trainer.evaluate runs in one process, not on {on.describe()}. "
-            "Start one process, without a launcher; it may have several "
-            "devices."
-        )
+    logging.info("Engine: %s.", on.describe())
+    agreement.check_same_config(on, recipe)
     parts = session.build(recipe, on)
-    rundir.check(model_dir, parts, config.operative_config(), _FREE)
-    checkpoints = checkpoint.Checkpoints(os.path.join(model_dir, "checkpoints"))
-    out = writer.Writer(model_dir, enabled=parts.engine.is_chief)
-    evaluations = [
-        actions.Evaluate(parts.evaluator(data), model_dir, out)
-        for data in recipe.evaluations
-    ]
-    seen: list[int] = []
-    done: int | None = None
-    deadline = time.monotonic() + _TIMEOUT.value
-    while True:
-        # Asked before looking: a checkpoint that comes later is not missed.
-        ended = tf.io.gfile.exists(os.path.join(model_dir, "DONE"))
-        newest = checkpoints.steps()[-1:]
-        if newest != seen:
-            seen = newest
-            step = checkpoints.restore_newest(parts.state.variables())
-            if step is not None and step != done:
-                done = step
-                deadline = time.monotonic() + _TIMEOUT.value
-                for evaluate in evaluations:
-                    print(_line(evaluate.at(step)))
-        if done is not None and (_ONCE.value or ended):
-            break
-        if _ONCE.value or time.monotonic() > deadline:
-            return _nothing_new(model_dir, done)
-        time.sleep(_POLL_SECONDS)
-    print(f"report: {report.write_report(model_dir)}")
-    return 0
-
-
-def _nothing_new(model_dir: str, done: int | None) -> int:
-    if done is None:
+    operative_config = config.operative_config()
+    agreement.on_chief(
+        on, lambda: rundir.check(model_dir, parts, operative_config, _FREE)
+    )
+    checkpoints = follow.Follower(
+        model_dir,
+        parts,
+        follow.evaluated(model_dir, recipe.evaluations, _BY)
+        if not _ONCE.value
+        else set(),
+        latest_only=_LATEST_ONLY.value or _ONCE.value,
+    )
+    if not _follow(checkpoints, _evaluations(parts, model_dir), on.is_chief):
         raise errors.ConfigError(
             f"--model_dir={model_dir} has no checkpoint to evaluate. Train "
             "there first, or name the directory of another run."
         )
-    logging.warning("No checkpoint after step %d came in time.", done)
+    if on.is_chief:
+        print(f"report: {report.write_report(model_dir)}")
+    # A process that leaves early looks like one that has crashed.
+    on.exchange(b"done")
     return 0
+
+
+def _evaluations(
+    parts: session.Session, model_dir: str
+) -> list[actions.Evaluate]:
+    recipe = parts.recipe
+    out = writer.Writer(model_dir, enabled=parts.engine.is_chief, by=_BY)
+    kept = best.Best(
+        *(model_dir, recipe.best_metric, recipe.best_direction), writer=_BY
+    )
+    keep = saving.KeepBest(
+        kept,
+        parts.state,
+        lambda save: save(),
+        recipe.optional_steps("early_stopping"),
+    )
+    return [
+        actions.Evaluate(
+            parts.evaluator(data),
+            model_dir,
+            out,
+            keep if data is recipe.eval_data else None,
+        )
+        for data in recipe.evaluations
+    ]
+
+
+def _follow(
+    checkpoints: follow.Follower,
+    evaluations: list[actions.Evaluate],
+    is_chief: bool,
+) -> bool:
+    """Evaluates what comes; returns whether there ever was a checkpoint."""
+    deadline = time.monotonic() + _TIMEOUT.value
+    while True:
+        now = checkpoints.next(late=time.monotonic() > deadline or _ONCE.value)
+        if now.step is not None:
+            for evaluate in evaluations:
+                result = evaluate.at(now.step)
+                if is_chief:
+                    print(_line(result), flush=True)
+            deadline = time.monotonic() + _TIMEOUT.value
+            if _ONCE.value:
+                return True
+        elif now.ended:
+            return now.seen
+        else:
+            time.sleep(_POLL_SECONDS)
 
 
 def _line(result: results.EvaluationResult) -> str:

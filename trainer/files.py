@@ -46,3 +46,8 @@ def sync(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_remote(path: str) -> bool:
+    """Returns whether a path is on an object store, such as `gs://b/run`."""
+    return "://" in path

@@ -77,9 +77,6 @@ def _main(stop: actions.StopOnSignal) -> int:
     except train_lib.Preempted as stopped:
         logging.warning("%s", stopped)
         return cli.PREEMPTED
-    except actions.DivergedError as error:
-        logging.error("%s", error)
-        return 1
     if on.is_chief:
         path = report.write_report(model_dir)
         scores = "; ".join(

@@ -7,8 +7,10 @@ import keras
 
 from input import augment as augment_lib
 from input import pipeline
+from trainer import best as best_lib
+from trainer import checkpoint as checkpoint_lib
 from trainer import duration as duration_lib
-from trainer import errors, losses, optimizers
+from trainer import errors, losses, optimizers, warm_start
 from trainer import precision as precision_lib
 from trainer import step as step_lib
 
@@ -47,8 +49,18 @@ class Recipe:
         steps_per_loop: Most steps in one graph call, at least 1.
         log_every: How often metrics are written.
         checkpoint_every: How often a checkpoint is written.
-        evaluate_every: How often `eval_data` is evaluated.
+        evaluate_every: How often `eval_data` is evaluated; None leaves that to
+            an evaluation job (trainer.evaluate) until training has ended.
         keep_checkpoints: How many of the newest are kept, at least 1.
+        keep_every: Besides, one of each such period is kept for good, such as
+            "10 epochs"; None: only the newest.
+        best_metric: Of `eval_data`: the best checkpoint by it is in best/.
+        best_direction: Whether `max` or `min` is best; `auto`: the least
+            `loss`, the most of anything else.
+        early_stopping: Ends training when `best_metric` has not become better
+            for so long, such as "10 epochs"; None: never.
+        warm_start: Start from the weights of another run, its model_dir or one
+            of its checkpoints, as far as they fit; None: from random ones.
         profile: Steps to write a TensorBoard profile of, such as
             "100 steps at 500 steps"; None for no profile.
         deterministic: Makes TensorFlow choose kernels that always give the
@@ -75,8 +87,13 @@ class Recipe:
     steps_per_loop: int = 10
     log_every: str = "50 steps"
     checkpoint_every: str = "1 epoch"
-    evaluate_every: str = "1 epoch"
+    evaluate_every: str | None = "1 epoch"
     keep_checkpoints: int = 3
+    keep_every: str | None = None
+    best_metric: best_lib.Metric = "top_1_accuracy"
+    best_direction: best_lib.Direction = "auto"
+    early_stopping: str | None = None
+    warm_start: str | None = None
     profile: str | None = None
     deterministic: bool = False
 
@@ -103,8 +120,16 @@ class Recipe:
                 f"train.seed={self.seed} must fit in 32 bits: choose a number "
                 f"between {-_INT32} and {_INT32 - 1}."
             )
-        for name in ("log_every", "checkpoint_every", "evaluate_every"):
+        for name in ("log_every", "checkpoint_every"):
             self.steps(name)
+        for name in ("evaluate_every", "keep_every", "early_stopping"):
+            self.optional_steps(name)
+        if self.early_stopping is not None and self.eval_data is None:
+            raise errors.ConfigError(
+                f"train.early_stopping={self.early_stopping!r} needs "
+                "train.eval_data to tell what is better. Bind it, or leave "
+                "early_stopping unset."
+            )
         if (
             self.gradient_compression == "float16"
             and self.precision != "mixed_float16"
@@ -156,6 +181,13 @@ class Recipe:
             )
         return window
 
+    @property
+    def retention(self) -> checkpoint_lib.Retention:
+        """Which checkpoints stay."""
+        return checkpoint_lib.Retention(
+            self.keep_checkpoints, self.optional_steps("keep_every")
+        )
+
     def steps(self, name: str) -> int:
         """Returns the period that a parameter such as `log_every` gives.
 
@@ -169,6 +201,10 @@ class Recipe:
                 'it once, at the end, name a long time such as "1000 epochs".'
             )
         return max(parsed.steps(self.horizon.steps_per_epoch), 1)
+
+    def optional_steps(self, name: str) -> int | None:
+        """Returns the same for a parameter that may be None, and is then."""
+        return None if getattr(self, name) is None else self.steps(name)
 
     def _check_classes(self) -> None:
         found = len(self.train_data.source.info.class_names)
@@ -199,7 +235,10 @@ class Recipe:
 
         Raises:
             errors.DataError: One is missing or truncated, or a split is empty.
+            errors.ConfigError: `warm_start` has no checkpoint.
         """
+        if self.warm_start is not None:
+            warm_start.check(self.warm_start)
         self.train_data.source.check(self.train_data.split)
         for data in self.evaluations:
             data.source.check(data.split)

@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer import ema, optimizers, precision
@@ -44,6 +45,10 @@ class TrainState:
                 for source, average in self.average.pairs
             }
         return named
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns a copy of all variables, by the same names."""
+        return {n: np.asarray(v) for n, v in self.variables().items()}
 
     def statistics(self) -> list[tf.Variable]:
         """Returns what replicas may know differently, batch norm's own rows.

@@ -7,12 +7,17 @@ from absl import logging
 from trainer import (
     actions,
     agreement,
+    best,
     checkpoint,
+    early,
     loop,
     progress,
     results,
     rundir,
+    saver,
+    saving,
     session,
+    warm_start,
     writer,
 )
 
@@ -40,25 +45,45 @@ def train(
 
     Raises:
         Preempted: SIGTERM or Ctrl-C came.
-        actions.DivergedError: The loss is not finite.
+        errors.DivergedError: The loss is not finite.
+        errors.CheckpointError: A checkpoint cannot be written.
         errors.ConfigError: No checkpoint can be read, or they are of another
             model.
     """
     recipe, total = parts.recipe, parts.recipe.horizon.total_steps
     checkpoints = checkpoint.Checkpoints(
-        os.path.join(model_dir, "checkpoints"), recipe.keep_checkpoints
+        os.path.join(model_dir, "checkpoints"), recipe.retention
     )
+    kept = best.Best(model_dir, recipe.best_metric, recipe.best_direction)
     start = _resume(parts, checkpoints)
     if start:
         logging.info("Going on from step %d of %d.", start, total)
-    if parts.engine.is_chief:
+
+    def begin() -> None:
         rundir.claim(model_dir, parts, operative_config)
+        if not start:
+            early.forget(model_dir)
+            kept.forget()
+
+    agreement.on_chief(parts.engine, begin)
     out = writer.Writer(model_dir, enabled=parts.engine.is_chief)
     out.write("run", start, {"engine": parts.engine.describe()})
+    background = saver.Saver()
+    save = saving.Save(parts.engine, parts.state, checkpoints, background)
+    keep = saving.KeepBest(
+        *(kept, parts.state, background.submit),
+        recipe.optional_steps("early_stopping"),
+    )
     evaluations = [
-        actions.Evaluate(parts.evaluator(data), model_dir, out)
+        actions.Evaluate(
+            parts.evaluator(data),
+            model_dir,
+            out,
+            keep if data is recipe.eval_data else None,
+        )
         for data in recipe.evaluations
     ]
+    ending = early.StopWhenAsked(parts.engine, model_dir)
     profile = actions.Profile(
         recipe.profile_window, out.board_dir, enabled=parts.engine.is_chief
     )
@@ -66,29 +91,32 @@ def train(
     # would otherwise happen in the midst of the last evaluation.
     take_steps = parts.take_steps(start)
     bar = progress.TrainingBar(start, total, enabled=parts.engine.is_chief)
-    with bar, profile:
-        done = loop.run(
-            take_steps,
-            [
-                *_plan(parts, checkpoints, out, evaluations, bar),
-                (profile.is_due, profile),
-                (loop.always, stop.together(parts.engine.exchange)),
-            ],
-            start_step=start,
-            total_steps=total,
-            steps_per_loop=recipe.steps_per_loop,
-        )
-    if done < total:
-        actions.save(checkpoints, parts.state, parts.engine.is_chief)(done)
-        # Whoever ends first may get the others ended: not before it is saved.
-        parts.engine.exchange(b"saved")
+    done = start
+    if not ending.at(start):
+        with bar, profile:
+            done = loop.run(
+                take_steps,
+                [
+                    *_plan(parts, out, evaluations, bar, save, ending),
+                    (profile.is_due, profile),
+                    (loop.always, stop.together(parts.engine.exchange)),
+                ],
+                start_step=start,
+                total_steps=total,
+                steps_per_loop=recipe.steps_per_loop,
+            )
+    # Whoever ends first may get the others ended: not before it is saved.
+    save.finish(done)
+    if ending.reason:
+        logging.info("Ended at step %d of %d: %s.", done, total, ending.reason)
+    elif done < total:
         raise Preempted(
             f"{stop.received}: stopped at step {done} of {total}; a checkpoint "
             "is committed. Run the same command again to go on."
         )
     final = [evaluate.at(done) for evaluate in evaluations]
-    if parts.engine.is_chief:
-        rundir.finish(model_dir, done)
+    save.finish(done)
+    agreement.on_chief(parts.engine, lambda: rundir.finish(model_dir, done))
     return final
 
 
@@ -98,34 +126,45 @@ def _resume(parts: session.Session, checkpoints: checkpoint.Checkpoints) -> int:
     The chief reads; the others need not see its disk.
     """
     variables = parts.state.variables()
-    agreement.on_chief(
-        parts.engine, lambda: checkpoints.restore_newest(variables)
-    )
+
+    def restore() -> None:
+        path = parts.recipe.warm_start
+        if checkpoints.restore_newest(variables) is None and path is not None:
+            warm_start.load(path, variables)
+
+    agreement.on_chief(parts.engine, restore)
     parts.engine.broadcast(list(variables.values()))
     return int(parts.state.step.numpy())
 
 
 def _plan(
     parts: session.Session,
-    checkpoints: checkpoint.Checkpoints,
     out: writer.Writer,
     evaluations: list[actions.Evaluate],
     bar: progress.TrainingBar,
+    save: saving.Save,
+    ending: early.StopWhenAsked,
 ) -> list[tuple[loop.Trigger, loop.Action]]:
-    """Returns what is done when, in order."""
+    """Returns what is done when, in order.
+
+    Evaluation comes before the checkpoint: what a checkpoint follows is done,
+    and a restart need not do it again.
+    """
     recipe, total = parts.recipe, parts.recipe.horizon.total_steps
     log = actions.MetricsLog(out, total)
-    save = actions.save(checkpoints, parts.state, parts.engine.is_chief)
     log_due = loop.every(recipe.steps("log_every"), total)
     save_due = loop.every(recipe.steps("checkpoint_every"), total)
-    evaluate_due = loop.every(recipe.steps("evaluate_every"), total)
+    evaluate_due = loop.every(recipe.optional_steps("evaluate_every"), total)
     plan: list[tuple[loop.Trigger, loop.Action]] = [
         (loop.always, actions.stop_when_diverged),
         (loop.always, bar),
         (loop.always, log.gather),
         (log_due, log.write),
-        (save_due, lambda latest: save(latest.step)),
     ]
     if recipe.eval_data is not None:
         plan.append((evaluate_due, evaluations[0]))
-    return plan
+    return [
+        *plan,
+        (save_due, lambda latest: save(latest.step)),
+        (lambda at: evaluate_due(at) or save_due(at), ending),
+    ]

@@ -17,12 +17,21 @@ class Writer:
     A restarted run appends as well: where a step occurs twice, the later line
     counts.
 
+    Args:
+        model_dir: Of the run.
+        enabled: Whether this process writes.
+        by: Who writes, if not the trainer: it is in every line, and has its
+            own folders for TensorBoard, which wants one writer in each.
+
     Attributes:
         board_dir: Where TensorBoard's files go.
     """
 
-    def __init__(self, model_dir: str, enabled: bool = True) -> None:
+    def __init__(
+        self, model_dir: str, enabled: bool = True, by: str | None = None
+    ) -> None:
         self._enabled = enabled
+        self._by = by
         self._path = os.path.join(model_dir, "metrics.jsonl")
         self.board_dir = os.path.join(model_dir, "tensorboard")
         self._boards: dict[str, tf.summary.SummaryWriter] = {}
@@ -37,14 +46,19 @@ class Writer:
         """
         if not self._enabled:
             return
-        line = {"kind": kind, "step": step, "time": round(time.time(), 3)}
+        line: dict[str, Scalar] = {"kind": kind, "step": step}
+        line["time"] = round(time.time(), 3)
+        if self._by is not None:
+            line["by"] = self._by
         with tf.io.gfile.GFile(self._path, "a") as file:
             # JSON knows no inf and nan: null.
             known = {n: v if _finite(v) else None for n, v in values.items()}
             file.write(json.dumps(line | known, allow_nan=False) + "\n")
         if kind == "run":
             return
-        with self._board(str(values.get("split", kind))).as_default(step):
+        name = str(values.get("split", kind))
+        name = name if self._by is None else f"{name}_by_{self._by}"
+        with self._board(name).as_default(step):
             for name, value in values.items():
                 if not isinstance(value, str):
                     tf.summary.scalar(name, value)

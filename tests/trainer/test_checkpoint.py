@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import checkpoint, errors
+from trainer import archive, checkpoint, errors
 
 
 def variables(fill: float = 0.0) -> dict[str, tf.Variable]:
@@ -15,10 +15,14 @@ def variables(fill: float = 0.0) -> dict[str, tf.Variable]:
     }
 
 
+def arrays(fill: float = 0.0) -> dict[str, np.ndarray]:
+    return {name: v.numpy() for name, v in variables(fill).items()}
+
+
 def saved(directory: pathlib.Path, *steps: int) -> checkpoint.Checkpoints:
-    checkpoints = checkpoint.Checkpoints(str(directory), keep=3)
+    checkpoints = checkpoint.Checkpoints(str(directory))
     for step in steps:
-        checkpoints.save(step, variables(float(step)))
+        checkpoints.save(step, arrays(float(step)))
     return checkpoints
 
 
@@ -29,7 +33,7 @@ def test_round_trip_is_bitwise(tmp_path: pathlib.Path) -> None:
         "n": tf.Variable(2**40, dtype=tf.int64),
     }
     checkpoints = checkpoint.Checkpoints(str(tmp_path / "c"))
-    checkpoints.save(12, written)
+    checkpoints.save(12, {n: v.numpy() for n, v in written.items()})
     read = {
         "w": tf.Variable(tf.zeros([5, 4])),
         "n": tf.Variable(0, dtype=tf.int64),
@@ -62,7 +66,7 @@ def test_a_half_written_checkpoint_is_not_there(tmp_path: pathlib.Path) -> None:
     half.mkdir()
     (half / "variables.npz").write_bytes(b"half")
     assert checkpoints.steps() == [5]
-    checkpoints.save(15, variables(15.0))
+    checkpoints.save(15, arrays(15.0))
     assert checkpoints.restore_newest(variables()) == 15
     assert not half.exists()
 
@@ -97,7 +101,7 @@ def test_damage_falls_back_to_the_one_before(
 def test_a_damaged_checkpoint_is_written_anew(tmp_path: pathlib.Path) -> None:
     checkpoints = saved(tmp_path, 5, 10)
     DAMAGE["truncated"](tmp_path / "step-000000010" / "variables.npz")
-    checkpoints.save(10, variables(11.0))
+    checkpoints.save(10, arrays(11.0))
     read = variables()
     assert checkpoints.restore_newest(read) == 10
     assert int(read["step"]) == 11
@@ -135,3 +139,82 @@ def test_manifest_of_another_format_is_refused(tmp_path: pathlib.Path) -> None:
     path.write_text(json.dumps(manifest | {"format": 99}))
     with pytest.raises(errors.ConfigError, match="format 99"):
         checkpoints.restore_newest(variables())
+
+
+def test_names_swapped_in_a_manifest_are_noticed(tmp_path) -> None:
+    """Both arrays would fit the other's variable."""
+    checkpoints = checkpoint.Checkpoints(str(tmp_path))
+    checkpoints.save(5, {"a": np.zeros(3), "b": np.ones(3)})
+    path = tmp_path / "step-000000005" / "manifest.json"
+    text = path.read_text()
+    path.write_text(
+        text.replace('"00000"', '"x"')
+        .replace('"00001"', '"00000"')
+        .replace('"x"', '"00001"')
+    )
+    with pytest.raises(errors.ConfigError, match="checksum of manifest.json"):
+        checkpoints.read_newest()
+
+
+@pytest.mark.parametrize(
+    ("newest", "every", "kept"),
+    [
+        (1, None, [60]),
+        (2, 20, [20, 40, 50, 60]),
+        # The first at or after each multiple, where none is at it.
+        (1, 25, [30, 50, 60]),
+        (9, 20, [10, 20, 30, 40, 50, 60]),
+    ],
+)
+def test_retention(tmp_path, newest: int, every: int | None, kept) -> None:
+    checkpoints = checkpoint.Checkpoints(
+        str(tmp_path), checkpoint.Retention(newest, every)
+    )
+    for step in (10, 20, 30, 40, 50, 60):
+        checkpoints.save(step, arrays(step))
+    assert checkpoints.steps() == kept
+
+
+def test_two_writers_leave_each_other_alone(tmp_path) -> None:
+    other = tmp_path / "step-000000007.evaluate.tmp"
+    other.mkdir(parents=True)
+    own = tmp_path / "step-000000007.trainer.tmp"
+    own.mkdir()
+    checkpoint.Checkpoints(str(tmp_path), writer=".trainer").save(9, arrays())
+    assert other.exists()
+    assert not own.exists()
+
+
+def test_a_checkpoint_dropped_while_it_is_read(tmp_path, monkeypatch) -> None:
+    """With one kept, the trainer may replace it under a reader's hands."""
+    checkpoints = checkpoint.Checkpoints(str(tmp_path), checkpoint.Retention(1))
+    checkpoints.save(5, arrays(5.0))
+    read, calls = archive.read, []
+
+    def replaced_meanwhile(path: str) -> dict[str, np.ndarray]:
+        calls.append(path)
+        if len(calls) == 1:
+            checkpoints.save(10, arrays(10.0))
+        return read(path)
+
+    monkeypatch.setattr(archive, "read", replaced_meanwhile)
+    found = variables()
+    assert checkpoints.restore_newest(found) == 10
+    assert int(found["step"]) == 10
+
+
+def test_a_full_disk_is_told_and_leaves_the_others(
+    tmp_path, monkeypatch
+) -> None:
+    checkpoints = saved(tmp_path, 5)
+
+    def full(*args: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left")
+
+    monkeypatch.setattr(archive, "_write_arrays", full)
+    with pytest.raises(
+        errors.CheckpointError,
+        match="step 10 cannot be written .* No space left. That of step 5 is",
+    ):
+        checkpoints.save(10, arrays(10.0))
+    assert [p.name for p in tmp_path.iterdir()] == ["step-000000005"]

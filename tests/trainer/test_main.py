@@ -15,7 +15,16 @@ from absl import flags
 from absl.testing import flagsaver
 
 from tests.conftest import REPO, write_dataset
-from trainer import actions, checkpoint, cli, evaluate, main, results, writer
+from trainer import (
+    actions,
+    archive,
+    checkpoint,
+    cli,
+    evaluate,
+    main,
+    results,
+    writer,
+)
 
 
 def call(binary, *arguments: str) -> int:
@@ -45,7 +54,7 @@ def lines(model_dir: pathlib.Path, kind: str) -> list[dict]:
 
 def final_arrays(model_dir: pathlib.Path) -> dict[str, np.ndarray]:
     checkpoints = checkpoint.Checkpoints(str(model_dir / "checkpoints"))
-    return checkpoint.read(checkpoints.path(checkpoints.steps()[-1]))
+    return archive.read(checkpoints.path(checkpoints.steps()[-1]))
 
 
 def test_a_run_leaves_what_the_contract_says(tmp_path, capsys) -> None:
@@ -206,19 +215,19 @@ def test_a_model_dir_of_another_config(tmp_path, capsys) -> None:
     )
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path, caplog) -> None:
+def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path, capsys) -> None:
     code = call(main, *tiny(tmp_path, "constant_schedule.value=1e30"))
     assert code == 1
-    assert "learning rate 1e+30" in caplog.text
+    assert "learning rate 1e+30" in capsys.readouterr().err
     assert not (tmp_path / "DONE").exists()
 
 
-def test_weights_that_are_not_finite_are_never_saved(tmp_path, caplog) -> None:
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, capsys) -> None:
     """The loss is finite before the one update that ruins the weights."""
     bindings = ("train.duration='1 step'", "constant_schedule.value=1e38")
     bindings = (*bindings, "sgd.weight_decay=1e30")
     assert call(main, *tiny(tmp_path, *bindings)) == 1
-    assert "is not finite at step 1" in caplog.text
+    assert "is not finite at step 1" in capsys.readouterr().err
     assert not list((tmp_path / "checkpoints").glob("step-*"))
 
 

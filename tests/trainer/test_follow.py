@@ -1,0 +1,132 @@
+"""The evaluation job, beside a trainer or after it."""
+
+import json
+import pathlib
+import shutil
+
+import pytest
+
+from tests.trainer import restarts
+from tests.trainer.test_main import call, lines, tiny
+from trainer import archive, best, evaluate, main
+
+SAVED = ('train.checkpoint_every="5 steps"', "train.keep_checkpoints=9")
+
+
+def by_job(model_dir: pathlib.Path) -> list[tuple[int, str]]:
+    return [
+        (line["step"], line["split"])
+        for line in lines(model_dir, "eval")
+        if line.get("by") == "evaluate"
+    ]
+
+
+@pytest.fixture
+def trained(tmp_path) -> pathlib.Path:
+    assert call(main, *tiny(tmp_path, *SAVED)) == 0
+    return tmp_path
+
+
+STEPS = [(5, "validation"), (10, "validation"), (15, "validation")]
+STEPS = [*STEPS, (20, "validation")]
+
+
+def test_each_checkpoint_once_and_in_order(trained) -> None:
+    assert call(evaluate, *tiny(trained, *SAVED)) == 0
+    assert by_job(trained) == STEPS
+    # It knows what it did.
+    assert call(evaluate, *tiny(trained, *SAVED)) == 0
+    assert by_job(trained) == STEPS
+
+
+def test_a_restarted_job_goes_on_where_it_was(trained) -> None:
+    assert call(evaluate, *tiny(trained, *SAVED)) == 0
+    path = trained / "metrics.jsonl"
+    kept = path.read_text().splitlines(keepends=True)
+    # As after a crash in the midst of the third line.
+    path.write_text("".join([*kept[:-2], kept[-2][:20] + "\n"]))
+    assert call(evaluate, *tiny(trained, *SAVED)) == 0
+    text = path.read_text()
+    assert text.count('"by": "evaluate"') == 4
+    whole = [json.loads(x) for x in text.splitlines() if x.endswith("}")]
+    steps = [x["step"] for x in whole if x.get("by")]
+    assert steps == [5, 10, 15, 20]
+
+
+def test_all_splits_or_not_done(trained) -> None:
+    assert call(evaluate, *tiny(trained, *SAVED)) == 0
+    both = (
+        *SAVED,
+        "train.test_data = @test_data()",
+        "test_data.source = %SOURCE",
+    )
+    both = (*both, 'test_data.split = "test"')
+    assert call(evaluate, "--latest_only", *tiny(trained, *both)) == 0
+    assert by_job(trained) == [*STEPS, STEPS[-1], (20, "test")]
+
+
+def test_only_the_latest(trained) -> None:
+    flags = tiny(trained, *SAVED)
+    assert call(evaluate, "--latest_only", *flags) == 0
+    assert by_job(trained) == STEPS[-1:]
+
+
+def test_a_damaged_one_is_said_and_left_out(trained, caplog) -> None:
+    (trained / "checkpoints/step-000000010/variables.npz").write_bytes(b"x")
+    assert call(evaluate, *tiny(trained, *SAVED)) == 0
+    assert [step for step, _ in by_job(trained)] == [5, 15, 20]
+    assert "Skipping a checkpoint" in caplog.text
+    assert "step-000000010" in caplog.text
+
+
+def test_one_dropped_while_it_is_read(trained, monkeypatch, caplog) -> None:
+    read, dropped = archive.read, []
+
+    def dropping(path: str):
+        if path.endswith("10") and not dropped:
+            dropped.append(path)
+            shutil.rmtree(path)
+        return read(path)
+
+    monkeypatch.setattr(archive, "read", dropping)
+    with caplog.at_level("INFO"):
+        assert call(evaluate, *tiny(trained, *SAVED)) == 0
+    assert [step for step, _ in by_job(trained)] == [5, 15, 20]
+    assert "dropped before it was read" in caplog.text
+    assert "Skipping" not in caplog.text
+
+
+def test_the_job_keeps_the_best(tmp_path) -> None:
+    alone = (*SAVED, "train.evaluate_every=None", 'train.best_metric="loss"')
+    assert call(main, *tiny(tmp_path, *alone)) == 0
+    assert [x["step"] for x in lines(tmp_path, "eval")] == [20]
+    shutil.rmtree(tmp_path / "best")
+    assert call(evaluate, *tiny(tmp_path, *alone)) == 0
+    losses = {
+        x["step"]: x["loss"] for x in lines(tmp_path, "eval") if x.get("by")
+    }
+    step = min(losses, key=lambda s: (losses[s], s))
+    score = best.Best(str(tmp_path), "loss").current()
+    assert score == best.Score(step, losses[step])
+
+
+def test_a_job_beside_a_trainer_that_saves_fast(tmp_path) -> None:
+    """The trainer keeps one checkpoint and writes one every other step."""
+    bindings = (
+        'train.duration="300 steps"',
+        'train.checkpoint_every="2 steps"',
+        "train.keep_checkpoints=1",
+        "train.evaluate_every=None",
+    )
+    flags = restarts.flags(tmp_path, *bindings)
+    # The job may come first: there is nothing at all yet.
+    job = restarts.start("trainer.evaluate", "--timeout=100", *flags)
+    restarts.run("trainer.main", *flags)
+    output = job.communicate(timeout=120)[0]
+    assert job.returncode == 0, output
+    evaluated = [step for step, _ in by_job(tmp_path)]
+    assert evaluated == sorted(set(evaluated))
+    assert evaluated[-1] == 300
+    assert "Skipping" not in output
+    final = [x for x in lines(tmp_path, "eval") if x["step"] == 300]
+    assert len({(x["loss"], x["top_1_accuracy"]) for x in final}) == 1

@@ -1,0 +1,190 @@
+"""What a run keeps, where it starts from, and when it ends before its time."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import numpy as np
+import pytest
+
+from tests.trainer import restarts
+from tests.trainer.test_main import call, lines, tiny
+from trainer import archive, best, evaluate, main
+
+EVALUATED = (
+    'train.checkpoint_every="5 steps"',
+    'train.evaluate_every="5 steps"',
+)
+
+
+def best_line(model_dir: pathlib.Path, metric: str) -> dict:
+    """Returns the first of the best evaluations, as metrics.jsonl has them."""
+    evals = lines(model_dir, "eval")
+    sign = -1 if metric == "loss" else 1
+    return max(evals, key=lambda e: (sign * e[metric], -e["step"]))
+
+
+@pytest.mark.parametrize("metric", ["loss", "top_1_accuracy"])
+def test_the_best_weights_are_kept(tmp_path, metric: str) -> None:
+    wanted = f'train.best_metric="{metric}"'
+    assert call(main, *tiny(tmp_path, *EVALUATED, wanted)) == 0
+    expected = best_line(tmp_path, metric)
+    score = best.Best(str(tmp_path), metric).current()
+    assert score == best.Score(expected["step"], expected[metric])
+    kept = restarts.arrays(tmp_path, "best")
+    assert int(kept["step"]) == expected["step"]
+
+
+def test_periods_are_kept_for_good(tmp_path) -> None:
+    bindings = (
+        'train.checkpoint_every="2 steps"',
+        'train.keep_every="6 steps"',
+        "train.keep_checkpoints=2",
+    )
+    assert call(main, *tiny(tmp_path, *bindings)) == 0
+    assert restarts.committed(tmp_path) == [6, 12, 18, 20]
+
+
+# A learning rate so small that nothing gets better, once the first is in.
+STALE = (
+    *EVALUATED,
+    "constant_schedule.value=1e-30",
+    'train.early_stopping="10 steps"',
+)
+
+
+def test_early_stopping(tmp_path, caplog) -> None:
+    assert call(main, *tiny(tmp_path, *STALE)) == 0
+    assert json.loads((tmp_path / "DONE").read_text()) == {"step": 15}
+    assert restarts.committed(tmp_path)[-1] == 15
+    assert "has not been better than" in caplog.text
+    # The same command again has nothing more to do.
+    assert call(main, *tiny(tmp_path, *STALE)) == 0
+    assert json.loads((tmp_path / "DONE").read_text()) == {"step": 15}
+
+
+def test_a_restart_before_the_early_end_ends_at_the_same_step(
+    tmp_path,
+) -> None:
+    """Killed after the request, before the checkpoint of that step."""
+    assert call(main, *tiny(tmp_path, *STALE)) == 0
+    (tmp_path / "DONE").unlink()
+    for step in (15, 10):
+        folder = tmp_path / "checkpoints" / f"step-{step:09d}"
+        archive.remove(str(folder), f"{folder}.tmp")
+    assert restarts.committed(tmp_path) == [5]
+    assert call(main, *tiny(tmp_path, *STALE)) == 0
+    assert json.loads((tmp_path / "DONE").read_text()) == {"step": 15}
+
+
+def test_an_evaluation_job_ends_the_training(tmp_path, caplog) -> None:
+    alone = (*STALE, "train.evaluate_every=None")
+    # The trainer was away for good; the job has all it needs.
+    bindings = ("train.keep_checkpoints=9", *alone)
+    unstopped = [b for b in bindings if "early" not in b]
+    assert call(main, *tiny(tmp_path, *unstopped)) == 0
+    (tmp_path / "DONE").unlink()
+    assert call(evaluate, "--timeout=0", *tiny(tmp_path, *bindings)) == 0
+    request = json.loads((tmp_path / "STOP").read_text())
+    assert request["step"] == 15
+    assert "train.early_stopping" in request["reason"]
+    assert call(main, *tiny(tmp_path, *unstopped)) == 0
+    assert "Ended at step 20 of 20" in caplog.text
+
+
+def test_a_new_training_forgets_the_old_end(tmp_path) -> None:
+    assert call(main, *tiny(tmp_path, *STALE)) == 0
+    subprocess.run(["rm", "-r", str(tmp_path / "checkpoints")], check=True)
+    longer = [b for b in STALE if "early" not in b]
+    flags = tiny(tmp_path, *longer)
+    assert call(main, "--allow_config_change", *flags) == 0
+    assert json.loads((tmp_path / "DONE").read_text()) == {"step": 20}
+    assert not (tmp_path / "STOP").exists()
+
+
+def test_early_stopping_needs_something_to_look_at(tmp_path, capsys) -> None:
+    bindings = ('train.early_stopping="1 epoch"', "train.eval_data=None")
+    assert call(main, *tiny(tmp_path, *bindings)) == 2
+    assert "needs train.eval_data" in capsys.readouterr().err
+
+
+def warm(source: pathlib.Path) -> tuple[str, ...]:
+    return (
+        f'train.warm_start="{source}"',
+        'train.duration="1 step"',
+        "constant_schedule.value=0.0",
+        "sgd.weight_decay=0.0",
+    )
+
+
+def test_warm_start_takes_what_fits(tmp_path, caplog) -> None:
+    assert call(main, *tiny(tmp_path / "a", *EVALUATED)) == 0
+    there = restarts.arrays(tmp_path / "a", "best")
+    wider = ("train.num_classes=7", *warm(tmp_path / "a"))
+    with caplog.at_level("INFO"):
+        assert call(main, *tiny(tmp_path / "b", *wider)) == 0
+    here = restarts.arrays(tmp_path / "b")
+    shapes = {
+        n: (there[n].shape, here[n].shape)
+        for n in here
+        if n.startswith("model/") and n in there
+    }
+    same = [n for n, (a, b) in shapes.items() if a == b and "moving" not in n]
+    assert len(same) > 4
+    for name in same:
+        assert np.array_equal(here[name], there[name]), name
+    heads = [n for n, (a, b) in shapes.items() if a != b]
+    assert len(heads) == 2  # kernel and bias for 7 classes, not 4
+    matched = len(shapes) - len(heads)
+    assert f"{matched} of {len(shapes)} variables matched" in caplog.text
+    assert f"{heads[0].removeprefix('model/')} " in caplog.text
+
+
+def test_warm_start_prefers_averages(tmp_path) -> None:
+    averaged = ("train.ema_decay=0.9", *EVALUATED)
+    assert call(main, *tiny(tmp_path / "a", *averaged)) == 0
+    assert call(main, *tiny(tmp_path / "b", *warm(tmp_path / "a"))) == 0
+    there = restarts.arrays(tmp_path / "a", "best")
+    here = restarts.arrays(tmp_path / "b")
+    name = next(n for n in here if n.endswith("kernel"))
+    average = there[name.replace("model/", "ema/", 1)]
+    assert np.array_equal(here[name], average)
+    assert not np.array_equal(here[name], there[name])
+
+
+def test_warm_start_is_only_the_start(tmp_path) -> None:
+    assert call(main, *tiny(tmp_path / "a")) == 0
+    assert call(main, *tiny(tmp_path / "b", *warm(tmp_path / "a"))) == 0
+    before = restarts.arrays(tmp_path / "b")
+    for name, value in restarts.arrays(tmp_path / "a").items():
+        assert name in before, name
+        del value
+    os.rename(tmp_path / "b", tmp_path / "c")
+    more = (*warm(tmp_path / "a"), "train.duration='2 steps'")
+    flags = tiny(tmp_path / "c", *more)
+    assert call(main, "--allow_config_change", *flags) == 0
+    assert lines(tmp_path / "c", "run")[-1]["step"] == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "has no checkpoint"),
+        (
+            lambda path: archive.write(
+                *(str(path / "best" / "step-000000001"), str(path / "t")),
+                *(1, {"model/other": np.zeros(3)}, {}),
+            ),
+            "nothing in .* fits the model. .*only there: other",
+        ),
+    ],
+)
+def test_warm_start_from_nothing(tmp_path, capsys, make, message) -> None:
+    (tmp_path / "a" / "best").mkdir(parents=True)
+    make(tmp_path / "a")
+    flags = tiny(tmp_path / "b", f'train.warm_start="{tmp_path / "a"}"')
+    assert call(main, *flags) == 2
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(capsys.readouterr().err)
+    assert not (tmp_path / "b" / "checkpoints").exists()

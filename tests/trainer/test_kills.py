@@ -1,0 +1,65 @@
+"""A run that is killed ends as if nothing had been."""
+
+import pathlib
+import random
+import signal
+import time
+
+import pytest
+
+from tests.trainer import killed, restarts
+
+SAVES = (
+    'train.duration="40 steps"',
+    'train.checkpoint_every="10 steps"',
+    'train.evaluate_every="10 steps"',
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> pathlib.Path:
+    """A run that nothing has happened to."""
+    model_dir = tmp_path_factory.mktemp("whole")
+    restarts.run("trainer.main", *restarts.flags(model_dir, *SAVES))
+    return model_dir
+
+
+@pytest.mark.parametrize("stage", killed.STAGES)
+def test_killed_at_a_stage_of_a_save(tmp_path, whole, stage: str) -> None:
+    flags = restarts.flags(tmp_path, *SAVES)
+    # Each evaluation may save the best as well: the fourth is of a checkpoint
+    # or of the best, after the first checkpoint in any case.
+    restarts.run("tests.trainer.killed", stage, "4", *flags, code=-9)
+    before = restarts.committed(tmp_path)
+    assert before and before[-1] < 40
+    output = restarts.run("trainer.main", *flags)
+    assert f"Going on from step {before[-1]} of 40" in output
+    restarts.assert_same(whole, tmp_path)
+    names = [p.name for p in tmp_path.glob("*/*") if ".tmp" in p.name]
+    assert names == []
+
+
+LONG = (
+    'train.duration="4000 steps"',
+    'train.checkpoint_every="20 steps"',
+    'train.evaluate_every="200 steps"',
+    'train.log_every="100 steps"',
+)
+
+
+@pytest.mark.long
+def test_a_hundred_kills_at_random_moments(tmp_path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    restarts.run("trainer.main", *restarts.flags(whole, *LONG))
+    moments = random.Random(0)
+    flags = restarts.flags(broken, *LONG)
+    for _ in range(100):
+        process = restarts.start("trainer.main", *flags)
+        # From before the first step to some way into the training.
+        time.sleep(moments.uniform(3.0, 10.0))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if (broken / "DONE").exists():
+            break
+    restarts.run("trainer.main", *flags)
+    restarts.assert_same(whole, broken)

@@ -1,0 +1,212 @@
+"""One checkpoint on disk: a folder that is whole, or does not count.
+
+The arrays of all variables are in one file. A manifest names them and holds
+the checksum of that file and its own. On a file system the folder is written
+under a temporary name, made durable and renamed: that commits it. An object
+store cannot rename: there the manifest is written last, and commits.
+"""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer import errors, files
+
+_FORMAT = 2
+_ARRAYS = "variables.npz"
+_MANIFEST = "manifest.json"
+_CHECKSUM = "checksum"
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Corrupt(Exception):  # noqa: N818 - a state of a file
+    """A checkpoint does not verify; the message says why."""
+
+
+def write(
+    path: str,
+    temporary: str,
+    step: int,
+    arrays: Arrays,
+    metrics: Mapping[str, float],
+) -> None:
+    """Writes a checkpoint and commits it.
+
+    Args:
+        path: Its folder; must not be there.
+        temporary: The folder's name until it is committed; must not be there.
+            Not used on an object store.
+        step: Steps taken.
+        arrays: By variable name.
+        metrics: What is known of these weights; kept in the manifest.
+
+    Raises:
+        OSError: The disk fails; so does tf.errors.OpError.
+    """
+    folder = path if files.is_remote(path) else temporary
+    tf.io.gfile.makedirs(folder)
+    # An archive member cannot be named like a path on every system.
+    keys = {name: f"{i:05d}" for i, name in enumerate(arrays)}
+    size, sha256 = _write_arrays(
+        os.path.join(folder, _ARRAYS), {keys[n]: a for n, a in arrays.items()}
+    )
+    manifest = {
+        "format": _FORMAT,
+        "step": step,
+        "metrics": dict(metrics),
+        "bytes": size,
+        "sha256": sha256,
+        "variables": keys,
+    }
+    manifest[_CHECKSUM] = _checksum(manifest)
+    with tf.io.gfile.GFile(os.path.join(folder, _MANIFEST), "w") as file:
+        file.write(json.dumps(manifest, indent=1))
+    if folder == path:
+        return
+    for name in (_ARRAYS, _MANIFEST, ""):
+        files.sync(os.path.join(folder, name))
+    tf.io.gfile.rename(folder, path)
+    files.sync(os.path.dirname(path))
+
+
+class _Hashing(io.RawIOBase):
+    """Passes bytes on to a file, and sums them up on the way.
+
+    Args:
+        put: Writes bytes to the file.
+    """
+
+    def __init__(self, put: Callable[[bytes], object]) -> None:
+        self._put = put
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+
+    def writable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Takes all of the bytes."""
+        content = bytes(data)
+        self.sha256.update(content)
+        self.size += len(content)
+        self._put(content)
+        return len(content)
+
+
+def _write_arrays(path: str, arrays: Arrays) -> tuple[int, str]:
+    """Returns the size of the file and its checksum."""
+    with tf.io.gfile.GFile(path, "wb") as file:
+        summing = _Hashing(file.write)
+        np.savez(summing, **arrays)  # type: ignore[arg-type]
+    return summing.size, summing.sha256.hexdigest()
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    """Returns the checksum of a manifest without that field."""
+    rest = {k: v for k, v in manifest.items() if k != _CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def commits_by_manifest(path: str) -> bool:
+    """Returns whether checkpoints there may lie beside half-written ones."""
+    return files.is_remote(path)
+
+
+def is_committed(path: str) -> bool:
+    """Returns whether a folder on an object store is a checkpoint yet."""
+    return tf.io.gfile.exists(os.path.join(path, _MANIFEST))
+
+
+def remove(path: str, temporary: str) -> None:
+    """Removes a checkpoint; it stops to count before its files go."""
+    if files.is_remote(path):
+        manifest = os.path.join(path, _MANIFEST)
+        if tf.io.gfile.exists(manifest):
+            tf.io.gfile.remove(manifest)
+        tf.io.gfile.rmtree(path)
+        return
+    tf.io.gfile.rename(path, temporary)
+    tf.io.gfile.rmtree(temporary)
+
+
+def read(path: str) -> dict[str, np.ndarray]:
+    """Returns the verified arrays of a checkpoint, by variable name.
+
+    Raises:
+        Corrupt: A file is missing, truncated or changed.
+    """
+    manifest = read_manifest(path)
+    try:
+        with tf.io.gfile.GFile(os.path.join(path, _ARRAYS), "rb") as file:
+            content = file.read()
+        if len(content) != manifest["bytes"]:
+            raise Corrupt(
+                f"{path}: {_ARRAYS} has {len(content)} bytes, not "
+                f"{manifest['bytes']}"
+            )
+        if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
+            raise Corrupt(f"{path}: the checksum of {_ARRAYS} is wrong")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {n: arrays[k] for n, k in manifest["variables"].items()}
+    except (
+        tf.errors.OpError,
+        KeyError,
+        ValueError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise Corrupt(f"{path}: {errors.reason(error)}") from error
+
+
+def read_manifest(path: str) -> dict[str, Any]:
+    """Returns the verified manifest of a checkpoint.
+
+    Raises:
+        Corrupt: It is missing, truncated or changed.
+    """
+    try:
+        with tf.io.gfile.GFile(os.path.join(path, _MANIFEST)) as file:
+            manifest = json.loads(file.read())
+        if manifest["format"] != _FORMAT:
+            raise Corrupt(
+                f"{path}: format {manifest['format']}, this version reads "
+                f"{_FORMAT}"
+            )
+        if manifest[_CHECKSUM] != _checksum(manifest):
+            raise Corrupt(f"{path}: the checksum of {_MANIFEST} is wrong")
+    except (tf.errors.OpError, KeyError, TypeError, ValueError) as error:
+        raise Corrupt(f"{path}: {errors.reason(error)}") from error
+    return manifest
+
+
+def assign(
+    variables: Mapping[str, tf.Variable], arrays: Arrays, path: str
+) -> None:
+    """Sets variables to arrays of the same names and shapes.
+
+    Raises:
+        errors.ConfigError: Names or shapes differ; nothing is assigned.
+    """
+    missing = sorted(variables.keys() - arrays.keys())
+    extra = sorted(arrays.keys() - variables.keys())
+    wrong = [
+        f"{name} is {arrays[name].shape} there and {tuple(v.shape)} here"
+        for name, v in variables.items()
+        if name in arrays and arrays[name].shape != tuple(v.shape)
+    ]
+    if missing or extra or wrong:
+        raise errors.ConfigError(
+            f"{path} is of another model or optimizer: it lacks {missing[:5]}, "
+            f"has besides {extra[:5]}, and {wrong[:5]}. Use the gin file it "
+            "was trained with, or a new --model_dir."
+        )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
