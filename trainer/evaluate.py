@@ -57,6 +57,7 @@ _FREE = (
     "train.duration",
     "train.early_stopping",
     "train.eval_data",
+    "train.global_batch_size",
     "train.test_data",
     "train.warm_start",
 )

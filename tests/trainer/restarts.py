@@ -30,23 +30,28 @@ def flags(model_dir: pathlib.Path, *bindings: str) -> list[str]:
     ]
 
 
-def start(*command: str) -> subprocess.Popen:
-    """Starts a Python module in the repository; its output is one stream."""
-    return subprocess.Popen(
+def start(log: pathlib.Path, *command: str) -> subprocess.Popen:
+    """Starts a Python module in the repository; a file takes its output."""
+    with log.open("a") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=REPO,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def run(*command: str, code: int = 0) -> str:
+    """Runs a Python module to its end and returns its output."""
+    done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=REPO,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def run(*command: str, code: int = 0) -> str:
-    """Runs a Python module to its end and returns its output."""
-    process = start(*command)
-    output = process.communicate()[0]
-    assert process.returncode == code, output
-    return output
+    assert done.returncode == code, done.stdout
+    return done.stdout
 
 
 def wait_until(true, seconds: float = 120.0) -> None:

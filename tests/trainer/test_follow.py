@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import sys
 
 import pytest
 
@@ -120,13 +121,52 @@ def test_a_job_beside_a_trainer_that_saves_fast(tmp_path) -> None:
     )
     flags = restarts.flags(tmp_path, *bindings)
     # The job may come first: there is nothing at all yet.
-    job = restarts.start("trainer.evaluate", "--timeout=100", *flags)
+    log = tmp_path / "job.log"
+    job = restarts.start(log, "trainer.evaluate", "--timeout=100", *flags)
     restarts.run("trainer.main", *flags)
-    output = job.communicate(timeout=120)[0]
-    assert job.returncode == 0, output
+    assert job.wait(120) == 0, log.read_text()
     evaluated = [step for step, _ in by_job(tmp_path)]
     assert evaluated == sorted(set(evaluated))
     assert evaluated[-1] == 300
-    assert "Skipping" not in output
+    assert "Skipping" not in log.read_text()
     final = [x for x in lines(tmp_path, "eval") if x["step"] == 300]
     assert len({(x["loss"], x["top_1_accuracy"]) for x in final}) == 1
+
+
+SAME = ("loss", "top_1_accuracy", "top_5_accuracy", "examples")
+
+
+def test_exact_at_any_batch_size_and_number_of_replicas(trained) -> None:
+    """50 examples: none of these divides them."""
+    expected = lines(trained, "eval")[-1]
+    for devices, batch in ((4, 16), (3, 21), (1, 7), (1, 64)):
+        bindings = (
+            *SAVED,
+            f"train.global_batch_size={batch}",
+            'make_engine.name="mirrored"',
+            f"make_engine.virtual_devices={devices}",
+        )
+        flags = tiny(trained, *bindings)
+        restarts.run("trainer.evaluate", "--once", *flags)
+        found = lines(trained, "eval")[-1]
+        assert found["by"] == "evaluate"
+        for key in SAME:
+            assert found[key] == pytest.approx(expected[key], rel=1e-6), key
+
+
+@pytest.mark.parametrize("engine", ["multi_worker", "horovod"])
+def test_two_processes_follow_as_one(trained, engine: str) -> None:
+    shutil.rmtree(trained / "best")
+    bindings = (*SAVED, f'make_engine.name="{engine}"')
+    flags = tiny(trained, *bindings)
+    expected = lines(trained, "eval")[-1]
+    output = restarts.run(
+        *("launch.local", "--workers=2", f"--engine={engine}", "--"),
+        *(sys.executable, "-m", "trainer.evaluate", *flags),
+    )
+    assert by_job(trained) == STEPS
+    found = lines(trained, "eval")[-1]
+    for key in SAME:
+        assert found[key] == pytest.approx(expected[key], rel=1e-6), key
+    assert restarts.committed(trained, "best")
+    assert output.count("report: ") == 1

@@ -1,10 +1,14 @@
 """A run that is killed ends as if nothing had been."""
 
+import contextlib
 import pathlib
 import random
 import signal
+import subprocess
+import sys
 import time
 
+import psutil
 import pytest
 
 from tests.trainer import killed, restarts
@@ -54,12 +58,56 @@ def test_a_hundred_kills_at_random_moments(tmp_path) -> None:
     moments = random.Random(0)
     flags = restarts.flags(broken, *LONG)
     for _ in range(100):
-        process = restarts.start("trainer.main", *flags)
+        process = restarts.start(tmp_path / "log", "trainer.main", *flags)
         # From before the first step to some way into the training.
         time.sleep(moments.uniform(3.0, 10.0))
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.wait()
         if (broken / "DONE").exists():
             break
     restarts.run("trainer.main", *flags)
+    restarts.assert_same(whole, broken)
+
+
+def _workers(launcher: subprocess.Popen) -> list[psutil.Process]:
+    """Returns the workers of launch.local that are there."""
+    if launcher.poll() is not None:
+        return []
+    found = []
+    for process in psutil.Process(launcher.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.cmdline()[1:3] == ["-m", "trainer.main"]:
+                found.append(process)
+    return found
+
+
+@pytest.mark.long
+def test_twenty_kills_of_one_of_two_workers(tmp_path) -> None:
+    """The launcher brings both back, and they end with the same bits."""
+
+    def launched(model_dir: pathlib.Path, *bindings: str) -> list[str]:
+        own = (*LONG, *bindings, 'make_engine.name="multi_worker"')
+        return [
+            *("launch.local", "--workers=2", "--engine=multi_worker"),
+            *("--max_restarts=20", "--", sys.executable, "-m", "trainer.main"),
+            *restarts.flags(model_dir, *own),
+        ]
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    # Twenty kills have to find something to kill.
+    duration = 'train.duration="1500 steps"'
+    restarts.run(*launched(whole, duration))
+    moments, kills = random.Random(1), 0
+    log = tmp_path / "log"
+    launcher = restarts.start(log, *launched(broken, duration))
+    while kills < 20 and launcher.poll() is None:
+        time.sleep(moments.uniform(1.0, 16.0))
+        restarts.wait_until(
+            lambda: launcher.poll() is not None or _workers(launcher)
+        )
+        if found := _workers(launcher):
+            moments.choice(found).kill()
+            kills += 1
+    assert launcher.wait() == 0, log.read_text()[-3000:]
+    assert kills >= 10
     restarts.assert_same(whole, broken)
