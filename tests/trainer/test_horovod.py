@@ -1,6 +1,7 @@
 """The engine's start; what it computes is in test_equivalence.py."""
 
 import http.server
+import signal
 import subprocess
 import sys
 import threading
@@ -152,6 +153,28 @@ def test_a_late_process_0_gets_its_time(server, monkeypatch) -> None:
     monkeypatch.setattr(meeting, "_put", lambda key, text: True)
     monkeypatch.setattr(meeting, "_get", lambda key: next(answers))
     assert meeting.hear() == [2]
+
+
+def test_a_signal_ends_the_wait(server) -> None:
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "trainer.main"),
+            *("--gin_file=tests/tiny.gin", "--dry_run"),
+            '--gin_param=make_engine.name="horovod"',
+            "--gin_param=make_engine.startup_timeout=600.0",
+        ],
+        env={"PATH": "/usr/bin:/bin"} | environment(server, 1, 2),
+        cwd=REPO,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "/lockstep/1" not in server.kept:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    log = process.communicate(timeout=120)[1]
+    assert process.returncode == 75
+    assert "SIGTERM: stopped before training." in log
 
 
 def test_one_process_waits_for_nobody() -> None:
