@@ -74,7 +74,14 @@ def _run(
     stop: actions.StopOnSignal,
     began: float,
 ) -> int:
-    agreement.check_same_config(on, recipe)
+    agreement.check_same_config(
+        on,
+        recipe,
+        {
+            "--dry_run": _DRY_RUN.value,
+            "--allow_config_change": _ALLOW_CONFIG_CHANGE.value,
+        },
+    )
     parts = session.build(recipe, on)
     if _DRY_RUN.value:
         _show_plan(parts)

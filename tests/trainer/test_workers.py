@@ -132,6 +132,6 @@ def test_workers_with_different_configs(
         [*arguments[:start], "sh", "-c", script, "sh", *arguments[start:]]
     )
     assert answer.returncode == 2
-    assert "Process 1 of 2 runs another config" in answer.stderr
+    assert "Process 1 of 2 runs another training" in answer.stderr
     assert "train.seed: 0 -> 1" in answer.stderr
     assert not (tmp_path / "run").exists()
