@@ -4,7 +4,6 @@ import concurrent.futures
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import psutil
 
 from benchmarks import contenders
-from launch import environment, rendezvous
+from launch import one_host
 
 
 class Member(contenders.Worker):
@@ -169,35 +168,7 @@ def _variables(
     """Returns what tells each process its place; starts what they need."""
     if engine == "one_device":
         return [{}] * count
-    if engine == "multi_worker":
-        addresses = [f"localhost:{port}" for port in _free_ports(count)]
-        return [environment.multi_worker(addresses, i) for i in range(count)]
-    port = stack.enter_context(
-        rendezvous.serve([("localhost", count)], "127.0.0.1")
-    )
-    return [
-        environment.horovod(
-            rank=i,
-            size=count,
-            local_rank=i,
-            local_size=count,
-            cross_rank=0,
-            cross_size=1,
-            hostname="localhost",
-            rendezvous_host="127.0.0.1",
-            rendezvous_port=port,
-            interface="lo",
-        )
-        # Frozen processes must not count the time against each other.
-        | {"HOROVOD_GLOO_TIMEOUT_SECONDS": "3600"}
-        for i in range(count)
-    ]
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.create_server(("localhost", 0)))
-            for _ in range(count)
-        ]
-        return [s.getsockname()[1] for s in sockets]
+    # Frozen processes must not count the time against each other.
+    patience = {"HOROVOD_GLOO_TIMEOUT_SECONDS": "3600"}
+    places = stack.enter_context(one_host.places(engine, count))
+    return [place | patience for place in places]

@@ -10,12 +10,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from input import decode as decode_lib
-from input import errors, order, sources, spec
+from input import errors, order, rows, sources, spec
 
 ShardBy = Literal["auto", "file", "record"]
 
@@ -109,8 +108,12 @@ class TrainData(_Split):
         ]
         stream = self._stream(shards, seed, start).enumerate(start)
         if not by_file:
-            stream = _own_rows(stream, host, global_batch_size // micro_batches)
-        stream = _by_replica(stream, host, replica_batch_size, micro_batches)
+            stream = rows.of_host(
+                stream, host, global_batch_size // micro_batches
+            )
+        stream = rows.by_replica(
+            stream, host, replica_batch_size, micro_batches
+        )
         # Hosts that read different files draw different crops as well.
         stream_number = host.index if by_file else 0
 
@@ -212,7 +215,7 @@ class EvalData(_Split):
                 (tf.constant(-1, tf.int64), "")
             ).repeat(padding)
         )
-        stream = _own_rows(stream.enumerate(), host, global_batch_size)
+        stream = rows.of_host(stream.enumerate(), host, global_batch_size)
         images = stream.map(
             lambda _, item: tf.cond(
                 item[0] < 0,
@@ -222,42 +225,6 @@ class EvalData(_Split):
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return _finish(images, replica_batch_size, self.image_shape, "eval")
-
-
-def _own_rows(
-    stream: tf.data.Dataset, host: spec.HostShare, global_batch_size: int
-) -> tf.data.Dataset:
-    """Keeps the (position, item) pairs that are rows of this host."""
-    if host.count == 1:
-        return stream
-    size = host.replica_batch_size(global_batch_size) * host.replicas
-    return stream.filter(
-        lambda position, _: position % global_batch_size // size == host.index
-    )
-
-
-def _by_replica(
-    stream: tf.data.Dataset,
-    host: spec.HostShare,
-    replica_batch_size: int,
-    micro_batches: int,
-) -> tf.data.Dataset:
-    """Puts the rows of each replica together; records are not decoded yet."""
-    if host.replicas == 1 or micro_batches == 1:
-        return stream
-    rows = replica_batch_size * host.replicas
-    # [micro_batches, replicas, rows] -> [replicas, micro_batches, rows]
-    order = np.arange(rows).reshape([micro_batches, host.replicas, -1])
-    order = order.transpose([1, 0, 2]).reshape([-1])
-    return (
-        stream.batch(rows, drop_remainder=True)
-        .map(
-            lambda *items: tf.nest.map_structure(
-                lambda item: tf.gather(item, order), items
-            )
-        )
-        .unbatch()
-    )
 
 
 def _fold(seed: int, parts: Sequence[tf.Tensor | int]) -> tf.Tensor:

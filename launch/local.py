@@ -27,14 +27,12 @@ PYTHONUNBUFFERED=1 unless set. TensorFlow starts as many threads as a worker has
 cores.
 """
 
-import contextlib
 import dataclasses
 import itertools
 import os
-import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -43,6 +41,7 @@ from launch import (
     environment,
     guardian,
     logs,
+    one_host,
     processes,
     rendezvous,
     supervisor,
@@ -57,8 +56,6 @@ _HOPELESS = {
     3: "means bad data, which does not mend itself",
     processes.PREEMPTED: "means that the training was asked to stop",
 }
-_LOOPBACK = "127.0.0.1"
-_LOOPBACK_INTERFACE = "lo"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,7 +218,7 @@ def _run_once(
     outer = environment.without_places(os.environ)
     outer.setdefault("PYTHONUNBUFFERED", "1")
     outer["LOCKSTEP_RESTARTS"] = str(restarts)
-    with _places(job.engine, job.workers) as places:
+    with one_host.places(job.engine, job.workers) as places:
         workers = [
             processes.Worker(i, job.command, outer | place, own)
             for i, (place, own) in enumerate(
@@ -235,40 +232,6 @@ def _run_once(
     while log.is_alive() and not inbox.take():
         log.join(0.2)  # a reader that has stopped reading keeps it waiting
     return _summarise(workers, log, began)
-
-
-@contextlib.contextmanager
-def _places(engine: str, workers: int) -> Iterator[list[dict[str, str]]]:
-    """Yields the variables that tell each worker its place."""
-    if engine == "multi_worker":
-        addresses = _free_addresses(workers)
-        yield [environment.multi_worker(addresses, i) for i in range(workers)]
-        return
-    with rendezvous.serve([(_LOOPBACK, workers)], _LOOPBACK) as port:
-        yield [
-            environment.horovod(
-                rank=i,
-                size=workers,
-                local_rank=i,
-                local_size=workers,
-                cross_rank=0,
-                cross_size=1,
-                hostname=_LOOPBACK,
-                rendezvous_host=_LOOPBACK,
-                rendezvous_port=port,
-                interface=_LOOPBACK_INTERFACE,
-            )
-            for i in range(workers)
-        ]
-
-
-def _free_addresses(number: int) -> list[str]:
-    """Returns addresses of this host that nobody listens on just now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind((_LOOPBACK, 0))
-        return [f"{_LOOPBACK}:{each.getsockname()[1]}" for each in sockets]
 
 
 def _summarise(

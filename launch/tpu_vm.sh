@@ -100,7 +100,7 @@ copy() {
 setup() {
   on all "cd lockstep && sudo apt-get update && \
 sudo apt-get install --yes python3-venv && python3 -m venv .venv && \
-.venv/bin/pip install --upgrade pip && .venv/bin/pip install . && \
+.venv/bin/pip install --upgrade pip && .venv/bin/pip install '.[tpu]' && \
 .venv/bin/pip uninstall --yes tensorflow && \
 .venv/bin/pip install 'tensorflow-tpu==2.20.0' && \
 .venv/bin/python -c 'import tensorflow as tf; print(tf.__version__)'"

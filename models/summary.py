@@ -41,7 +41,7 @@ def multiply_accumulates(model: keras.Model) -> int:
     # Every weight is used once at each position of the output.
     return sum(
         math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
-        for layer in _leaves(model)
+        for layer in leaves(model)
         if isinstance(layer, (*_CONVOLUTIONS, keras.layers.Dense))
     )
 
@@ -60,7 +60,7 @@ def activation_bytes(model: keras.Model, batch: int, dtype_bytes: int) -> int:
         dtype_bytes: Size of an activation: 4 for float32, 2 for half types.
     """
     kept = {}
-    for layer in _leaves(model):
+    for layer in leaves(model):
         if isinstance(layer, _KEEP_INPUT):
             kept[id(layer.input)] = layer.input.shape
         if isinstance(layer, _KEEP_OUTPUT):
@@ -69,9 +69,10 @@ def activation_bytes(model: keras.Model, batch: int, dtype_bytes: int) -> int:
     return elements * batch * dtype_bytes
 
 
-def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
+def leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yields the layers of a model and of the models it is made of."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _leaves(layer)
+            yield from leaves(layer)
         else:
             yield layer

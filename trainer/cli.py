@@ -1,10 +1,12 @@
 """What the binaries share: flags, and errors as exit codes."""
 
+import contextlib
 import logging as python_logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 from absl import app, flags, logging
@@ -60,6 +62,33 @@ def load_recipe() -> recipe.Recipe:
 def make_engine() -> engine.Engine:
     """Returns the engine that the gin file names, started."""
     return config.call("make_engine")
+
+
+@contextlib.contextmanager
+def exit_on_signal() -> Iterator[None]:
+    """Ends the process with PREEMPTED at SIGTERM, SIGUSR1 or Ctrl-C.
+
+    For as long as nothing has been trained that would have to be saved, above
+    all while other processes are waited for. Not the default actions: the
+    kernel keeps those from the first process of a container.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        logging.warning(
+            "%s: stopped before training. Run the same command again to start.",
+            signal.Signals(number).name,
+        )
+        sys.exit(PREEMPTED)
+
+    signals = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    before = {number: signal.signal(number, leave) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # Training that was stopped ignores what comes after.
+            if signal.getsignal(number) is leave:
+                signal.signal(number, handler)
 
 
 def require_model_dir() -> str:

@@ -123,6 +123,9 @@ def _checked(addresses: list[Any], index: str, source: str) -> Cluster:
 def wait_for_all(cluster: Cluster, timeout: float) -> None:
     """Returns when all workers have started; every worker must call it.
 
+    Worker 0 decides who is absent, `timeout` after it has come itself. Who has
+    reached it waits for that, even past a time-out of its own.
+
     Args:
         cluster: Who is expected.
         timeout: Seconds to wait, above 0.
@@ -132,46 +135,40 @@ def wait_for_all(cluster: Cluster, timeout: float) -> None:
     """
     if len(cluster.addresses) == 1:
         return
-    deadline = time.monotonic() + timeout
     if cluster.index == 0:
-        answer = _gather(cluster, deadline)
+        absent = _gather(cluster, timeout)
     else:
-        answer = _report(cluster, deadline)
-    if answer:
+        absent = _report(cluster, timeout)
+    if absent:
         raise errors.EngineError(
-            f"{answer} did not come within {timeout:.0f} s "
+            f"{absent} did not come within {timeout:.0f} s "
             "(make_engine.startup_timeout). See its log for why, and whether "
             "this host can reach its address; then start all workers again."
         )
 
 
-def _gather(cluster: Cluster, deadline: float) -> str:
+def _gather(cluster: Cluster, timeout: float) -> str:
     """Worker 0's part: returns who is absent, as text, after telling all."""
     here: dict[int, socket.socket] = {}
     expected = set(range(1, len(cluster.addresses)))
-    port = int(cluster.addresses[0].rpartition(":")[2])
+    deadline = time.monotonic() + timeout
+    reminder = time.monotonic() + _REMIND_SECONDS
     with contextlib.ExitStack() as stack:
-        try:
-            server = stack.enter_context(_listen(port))
-        except OSError as error:
-            raise errors.EngineError(
-                f"{cluster.name(0)} cannot listen on port {port}: {error}. "
-                "Another process has it; choose another port."
-            ) from error
+        server = stack.enter_context(_listen(cluster))
         chooser = stack.enter_context(selectors.DefaultSelector())
         chooser.register(server, selectors.EVENT_READ)
-        reminder = time.monotonic() + _REMIND_SECONDS
-        while here.keys() != expected and time.monotonic() < deadline:
-            for key, _ in chooser.select(_RETRY_SECONDS):
-                peer: socket.socket | None = key.data
-                if peer is None:
+        while here.keys() != expected:
+            ready = chooser.select(_RETRY_SECONDS)
+            # Who has knocked in time is let in.
+            if not ready and time.monotonic() > deadline:
+                break
+            for key, _ in ready:
+                if key.fileobj is server:
                     peer = stack.enter_context(server.accept()[0])
                     chooser.register(peer, selectors.EVENT_READ, peer)
-                    continue
-                chooser.unregister(peer)
-                index = _greeting(peer, expected)
-                if index is not None:
-                    here[index] = peer
+                elif not _greets(key.data, here, expected):
+                    chooser.unregister(key.data)
+                    key.data.close()
             if time.monotonic() > reminder:
                 reminder += _REMIND_SECONDS
                 logging.info("Waiting for %s.", _names(cluster, here))
@@ -187,38 +184,66 @@ def _names(cluster: Cluster, here: Mapping[int, Any]) -> str:
     return ", ".join(cluster.name(i) for i in indices if i not in here)
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(cluster: Cluster) -> socket.socket:
+    port = int(cluster.addresses[0].rpartition(":")[2])
     server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         server.bind(("", port))
         server.listen(1024)
-    except OSError:
+    except OSError as error:
         server.close()
-        raise
+        raise errors.EngineError(
+            f"{cluster.name(0)} cannot listen on port {port}: {error}. "
+            "Another process has it; choose another port."
+        ) from error
     return server
 
 
-def _greeting(peer: socket.socket, expected: set[int]) -> int | None:
-    """Returns who has called, or None for someone who is not of us."""
+def _greets(
+    peer: socket.socket, here: dict[int, socket.socket], expected: set[int]
+) -> bool:
+    """Notes who has called; returns False for who is not of us, or gone.
+
+    A worker says one thing, who it is. What comes after that is its end.
+    """
+    for index, known in here.items():
+        if known is peer:
+            del here[index]
+            return False
     try:
         index = int(json.loads(peer.recv(_GREETING_BYTES))["index"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return index if index in expected else None
+        return False
+    if index not in expected:
+        return False
+    here[index] = peer
+    return True
 
 
-def _report(cluster: Cluster, deadline: float) -> str:
-    """The others' part: returns who is absent, as worker 0 says."""
+def _report(cluster: Cluster, timeout: float) -> str:
+    """The others' part: returns who is absent, as worker 0 says.
+
+    Raises:
+        errors.EngineError: Worker 0 has come and gone without a word.
+    """
     host, _, port = cluster.addresses[0].rpartition(":")
+    deadline = time.monotonic() + timeout
+    reached = False
     while (left := deadline - time.monotonic()) > 0:
         try:
             with socket.create_connection((host, int(port)), left) as peer:
                 peer.sendall(json.dumps({"index": cluster.index}).encode())
-                # Its clock started later, perhaps: let it answer first.
-                peer.settimeout(left + _REMIND_SECONDS)
+                # Its clock may have started just now.
+                peer.settimeout(timeout + _REMIND_SECONDS)
                 with peer.makefile() as answers:
+                    reached = True
                     return json.loads(answers.readline())["absent"]
         except (OSError, ValueError, KeyError, TypeError):
             time.sleep(_RETRY_SECONDS)
+    if reached:
+        raise errors.EngineError(
+            f"{cluster.name(0)} came, but ended before all workers were there. "
+            "See its log for why; then start all workers again."
+        )
     return cluster.name(0)

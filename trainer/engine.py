@@ -119,33 +119,44 @@ class Engine(abc.ABC):
         """
         if self.host.count == 1:
             return [payload]
-        size = np.array([len(payload)], np.int32)
-        sizes = self._gather(size)[:, 0]
-        if not sizes.any():
-            return [b""] * self.host.count
-        own = np.zeros([-(-max(sizes) // 4) * 4], np.uint8)
-        own[: len(payload)] = np.frombuffer(payload, np.uint8)
-        rows = self._gather(own.view(np.int32)).view(np.uint8)
+        sizes = self._gather(np.array([len(payload)], np.int64))[:, 0]
+        own = np.zeros([-(-max(sizes) // 8)], np.int64)
+        own.view(np.uint8)[: len(payload)] = np.frombuffer(payload, np.uint8)
         return [
-            row[:size].tobytes() for row, size in zip(rows, sizes, strict=True)
+            row.tobytes()[:size]
+            for row, size in zip(self._gather(own), sizes, strict=True)
         ]
 
+    def sum_over_hosts(self, numbers: np.ndarray) -> np.ndarray:
+        """Returns the sum of what every host has given, on all of them.
+
+        To be called by all hosts alike, between steps.
+
+        Args:
+            numbers: int64, of the same shape on every host.
+        """
+        if self.host.count == 1 or not numbers.size:
+            return numbers
+        total = self._sum_over_hosts(numbers.reshape([-1]))
+        return np.array(total).reshape(numbers.shape)
+
     def _gather(self, row: np.ndarray) -> np.ndarray:
-        """Returns the int32 [n] rows of all hosts: [hosts, n]."""
-        rows = np.zeros([self.host.count, *row.shape], np.int32)
+        """Returns the int64 [n] rows of all hosts: [hosts, n]."""
+        rows = np.zeros([self.host.count, *row.shape], np.int64)
         rows[self.host.index] = row
-        return np.array(self._sum_over_hosts(rows))
+        return self.sum_over_hosts(rows)
 
     @functools.cached_property
     def _sum_over_hosts(self) -> Callable[[np.ndarray], tf.Tensor]:
-        def share(rows: tf.Tensor) -> tf.Tensor:
+        def share(numbers: tf.Tensor) -> tf.Tensor:
             # One replica speaks for its host.
             speaks = self.replica_index() % self.host.replicas == 0
-            return self.all_reduce([tf.where(speaks, rows, 0)])[0]
+            zeros = tf.zeros_like(numbers)
+            return self.all_reduce([tf.where(speaks, numbers, zeros)])[0]
 
         return tf.function(
-            lambda rows: self.first(self.run(share, rows)),
-            input_signature=[tf.TensorSpec([self.host.count, None], tf.int32)],
+            lambda numbers: self.first(self.run(share, numbers)),
+            input_signature=[tf.TensorSpec([None], tf.int64)],
             autograph=False,
         )
 

@@ -31,7 +31,7 @@ def make_engine(
             launch.local has started; `tpu`: all cores of a TPU; `auto`: picks
             one of them from what is visible, and logs what and why.
         virtual_devices: Splits the CPU into this many logical devices, at
-            least 1, for tests and laptops. GPUs are left alone, unused.
+            least 1, for tests and laptops. GPUs are hidden.
         startup_timeout: Seconds to wait for the other processes, above 0.
 
     Raises:
@@ -125,15 +125,18 @@ def _split_cpu(count: int) -> None:
         )
     cpus = tf.config.list_physical_devices("CPU")
     try:
+        # Where one is visible, variables land there.
+        tf.config.set_visible_devices([], "GPU")
         tf.config.set_logical_device_configuration(
             cpus[0], [tf.config.LogicalDeviceConfiguration()] * count
         )
     except RuntimeError as error:
         started = len(tf.config.list_logical_devices("CPU"))
-        if started == count:
+        gpus = len(tf.config.list_logical_devices("GPU"))
+        if (started, gpus) == (count, 0):
             return
         raise errors.ConfigError(
             f"make_engine.virtual_devices={count}, but TensorFlow has already "
-            f"started with {started} CPU device(s). Make the engine before "
-            "anything else uses TensorFlow."
+            f"started with {started} CPU device(s) and {gpus} GPU(s). Make the "
+            "engine before anything else uses TensorFlow."
         ) from error

@@ -74,7 +74,9 @@ def main() -> int:
         )
     on = cli.make_engine()
     logging.info("Engine: %s.", on.describe())
-    agreement.check_same_config(on, recipe)
+    agreement.check_same_config(
+        on, recipe, {"--once": _ONCE.value, "--latest_only": _LATEST_ONLY.value}
+    )
     parts = session.build(recipe, on)
     operative_config = config.operative_config()
     agreement.on_chief(

@@ -7,31 +7,52 @@ number of replicas beyond the rounding of a single example's loss.
 
 import dataclasses
 import heapq
-import pickle
+import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from input import pipeline, spec
+from input import errors, pipeline, spec
 from trainer import engine, losses, results, state, step
 
 _MISTAKES = 24
 
 
-class Counts:
-    """What has been found so far, as sums and counts."""
+class Mistake(NamedTuple):
+    """A wrongly classified example; of two, the greater is the worse one.
 
-    def __init__(self, num_classes: int) -> None:
+    Where the network is equally sure, that is the one that comes first in the
+    split: which 24 are shown depends on nothing else.
+    """
+
+    confidence: float
+    minus_index: int
+    label: int
+    predicted: int
+
+
+class Counts:
+    """What has been found so far, as sums and counts.
+
+    Args:
+        num_classes: Outputs of the model.
+        image_shape: Height, width and channels.
+    """
+
+    def __init__(
+        self, num_classes: int, image_shape: tuple[int, int, int]
+    ) -> None:
         self.loss = 0.0
         self.top_1 = 0
         self.top_5 = 0
         self.confusion = np.zeros((num_classes, num_classes), np.int64)
-        # (confidence, index, label, predicted, image): a heap, the least
-        # confident mistake first.
-        self.mistakes: list[tuple[float, int, int, int, np.ndarray]] = []
+        # A heap, the least of the mistakes first, each with its image.
+        self.mistakes: list[tuple[Mistake, np.ndarray]] = []
+        self._image_shape = image_shape
 
     def add(self, found: dict[str, np.ndarray], images: Any) -> None:
         """Counts the real rows of one replica's batch.
@@ -48,34 +69,58 @@ class Counts:
         self.top_5 += int((found["rank"][real] < 5).sum())
         np.add.at(self.confusion, (labels, predicted), 1)
         for row in np.flatnonzero(real & (found["rank"] > 0)):
-            confidence = float(found["confidence"][row])
-            full = len(self.mistakes) == _MISTAKES
-            if full and confidence <= self.mistakes[0][0]:
-                continue
-            mistake = (
-                confidence,
-                int(found["index"][row]),
+            mistake = Mistake(
+                float(found["confidence"][row]),
+                -int(found["index"][row]),
                 int(found["label"][row]),
                 int(found["predicted"][row]),
-                np.asarray(images[row]),
             )
+            full = len(self.mistakes) == _MISTAKES
+            if full and mistake <= self.mistakes[0][0]:
+                continue
             push = heapq.heappushpop if full else heapq.heappush
-            push(self.mistakes, mistake)
+            push(self.mistakes, (mistake, np.asarray(images[row])))
 
-    @classmethod
-    def total(cls, parts: Sequence["Counts"]) -> "Counts":
-        """Returns the sum of what several hosts have found."""
-        total = cls(len(parts[0].confusion))
-        for part in parts:
-            total.loss += part.loss
-            total.top_1 += part.top_1
-            total.top_5 += part.top_5
-            total.confusion += part.confusion
-            total.mistakes += part.mistakes
-        total.mistakes = heapq.nlargest(
-            _MISTAKES, total.mistakes, key=lambda m: (m[0], -m[1])
-        )
+    def total(self, on: engine.Engine) -> "Counts":
+        """Returns the sum over all hosts; to be called by all alike.
+
+        What a host sends does not grow with the number of hosts, but for 24
+        mistakes in text. Images go only where a mistake is among the worst of
+        all.
+        """
+        own = [self.loss, self.top_1, self.top_5, [m for m, _ in self.mistakes]]
+        hosts = [json.loads(s) for s in on.exchange(json.dumps(own).encode())]
+        total = Counts(len(self.confusion), self._image_shape)
+        mistakes: list[Mistake] = []
+        for loss, top_1, top_5, of_host in hosts:
+            total.loss += loss
+            total.top_1 += top_1
+            total.top_5 += top_5
+            mistakes += (Mistake(*values) for values in of_host)
+        total.confusion = on.sum_over_hosts(self.confusion)
+        worst = heapq.nlargest(_MISTAKES, mistakes)
+        images = on.sum_over_hosts(self._packed(worst)).view(np.uint8)
+        size = math.prod(self._image_shape)
+        total.mistakes = [
+            (mistake, row[:size].reshape(self._image_shape))
+            for mistake, row in zip(worst, images, strict=True)
+        ]
         return total
+
+    def _packed(self, mistakes: Sequence[Mistake]) -> np.ndarray:
+        """Returns the images of this host's mistakes, zeros for the others'.
+
+        Returns:
+            int64 [mistakes, n]: eight pixels in one number. Only one host has
+            a mistake, so that adding numbers up puts images together.
+        """
+        known = {mistake.minus_index: image for mistake, image in self.mistakes}
+        size = math.prod(self._image_shape)
+        packed = np.zeros([len(mistakes), -(-size // 8)], np.int64)
+        for mistake, row in zip(mistakes, packed.view(np.uint8), strict=True):
+            if mistake.minus_index in known:
+                row[:size] = known[mistake.minus_index].reshape([-1])
+        return packed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,20 +153,18 @@ class Evaluator:
         Args:
             at_step: Step of the weights, for the result.
             progress: Wraps the iterator of batches, to show how far it is.
+
+        Raises:
+            errors.DataError: The split has other examples than it should.
         """
         began = time.monotonic()
-        counts = Counts(self.num_classes)
+        counts = Counts(self.num_classes, self.data.image_shape)
         for batch in progress(iter(self.batches)):
             self._count(counts, self.predict(batch), batch[spec.IMAGE])
-        counts = Counts.total(
-            [
-                pickle.loads(c)
-                for c in self.engine.exchange(pickle.dumps(counts))
-            ]
-        )
+        counts = counts.total(self.engine)
         examples = int(counts.confusion.sum())
         if examples != self.data.examples:
-            raise RuntimeError(
+            raise errors.DataError(
                 f"Split {self.data.split!r} gave {examples} examples, but "
                 f"dataset.json says {self.data.examples}: a shard has changed "
                 "since the conversion. Convert it again."
@@ -149,8 +192,10 @@ class Evaluator:
     def _result(
         self, at_step: int, counts: Counts, metrics: dict[str, float]
     ) -> results.EvaluationResult:
-        worst = sorted(counts.mistakes, key=lambda m: (-m[0], m[1]))
-        names = self.data.source.names(self.data.split, [m[1] for m in worst])
+        worst = counts.mistakes
+        names = self.data.source.names(
+            self.data.split, [-mistake.minus_index for mistake, _ in worst]
+        )
         return results.EvaluationResult(
             split=self.data.split,
             step=at_step,
@@ -158,10 +203,10 @@ class Evaluator:
             class_names=self._class_names(),
             confusion_matrix=counts.confusion,
             mistakes=tuple(
-                results.Mistake(image, label, predicted, confidence, name)
-                for (confidence, _, label, predicted, image), name in zip(
-                    worst, names, strict=True
+                results.Mistake(
+                    image, found.label, found.predicted, found.confidence, name
                 )
+                for (found, image), name in zip(worst, names, strict=True)
             ),
         )
 

@@ -5,9 +5,10 @@ grouped call, as on every other engine. What is lacking when Horovod cannot be
 imported is said in one message.
 """
 
+import http.client
+import json
 import os
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ _INSTALL = (
     "this TensorFlow."
 )
 _SCOPE = "lockstep"
+_VERDICT = "absent"
 _POLL_SECONDS = 0.2
 _HTTP_SECONDS = 5.0
 # How often Horovod's background thread looks for work, in ms. Its default, 1,
@@ -109,44 +111,92 @@ def _import() -> Any:
 def _wait_for_all(environment: Mapping[str, str], timeout: float) -> None:
     """Meets the other processes at the launcher's rendezvous server.
 
-    Horovod itself waits for them too, but does not say who is missing. Under
-    MPI there is no such server, and MPI has started all processes already.
+    Horovod itself waits for them too, but does not say who is missing. Process
+    0 looks for the others and leaves word of who is absent; they look for that
+    alone. Under MPI there is no such server, and MPI has started all processes
+    already.
     """
     host = environment.get("HOROVOD_GLOO_RENDEZVOUS_ADDR")
     port = environment.get("HOROVOD_GLOO_RENDEZVOUS_PORT")
+    rank = int(environment.get("HOROVOD_RANK", "0"))
     size = int(environment.get("HOROVOD_SIZE", "1"))
     if not host or not port or size == 1:
         return
-    url = f"http://{host}:{port}/{_SCOPE}/"
-    deadline = time.monotonic() + timeout
-    absent = {*range(size)} - {int(environment["HOROVOD_RANK"])}
-    announced = False
-    while absent and time.monotonic() < deadline:
-        announced = announced or _put(url + environment["HOROVOD_RANK"])
-        absent = {rank for rank in absent if not _is_there(f"{url}{rank}")}
-        if absent:
-            time.sleep(_POLL_SECONDS)
+    server = f"http://{host}:{port}"
+    meeting = _Meeting(f"{server}/{_SCOPE}/", rank, size, timeout)
+    absent = meeting.judge() if rank == 0 else meeting.hear()
     if absent:
-        names = ", ".join(f"process {rank}" for rank in sorted(absent))
+        names = ", ".join(f"process {rank}" for rank in absent)
         raise errors.EngineError(
-            f"{names} of {size} did not come to http://{host}:{port} within "
+            f"{names} of {size} did not come to {server} within "
             f"{timeout:.0f} s (make_engine.startup_timeout). See its log for "
             "why; then start all processes again."
         )
 
 
-def _put(url: str) -> bool:
-    request = urllib.request.Request(url, data=b"here", method="PUT")
-    try:
-        with urllib.request.urlopen(request, timeout=_HTTP_SECONDS):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
+class _Meeting:
+    """The keys under which processes say on the server that they have come.
 
+    Args:
+        url: Where the keys are.
+        rank: This process.
+        size: How many are expected.
+        timeout: Seconds that process 0 waits for the others.
+    """
 
-def _is_there(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=_HTTP_SECONDS):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
+    def __init__(self, url: str, rank: int, size: int, timeout: float) -> None:
+        self._url, self._rank, self._size = url, rank, size
+        self._timeout = timeout
+        # All together ask at most 500 times a second.
+        self._pause = max(_POLL_SECONDS, size / 500)
+
+    def judge(self) -> list[int]:
+        """Process 0's part: returns who is absent, after telling the others."""
+        absent = list(range(1, self._size))
+        deadline = time.monotonic() + self._timeout
+        announced = False
+        while absent and time.monotonic() < deadline:
+            announced = announced or self._put("0", "here")
+            absent = [r for r in absent if self._get(str(r)) is None]
+            if absent:
+                time.sleep(self._pause)
+        self._put(_VERDICT, json.dumps(absent))
+        if absent:
+            # The server may end with this process: first let them hear it.
+            time.sleep(2 * self._pause)
+        return absent
+
+    def hear(self) -> list[int]:
+        """The others' part: returns who is absent, as process 0 says."""
+        deadline = time.monotonic() + self._timeout
+        announced = chief_came = False
+        while time.monotonic() < deadline:
+            announced = announced or self._put(str(self._rank), "here")
+            verdict = self._get(_VERDICT)
+            if verdict is not None:
+                return json.loads(verdict)
+            if not chief_came and self._get("0") is not None:
+                # Its clock may have started just now.
+                chief_came = True
+                deadline = time.monotonic() + self._timeout + _HTTP_SECONDS
+            time.sleep(self._pause)
+        return [0]
+
+    def _put(self, key: str, text: str) -> bool:
+        return self._ask("PUT", key, text.encode()) is not None
+
+    def _get(self, key: str) -> bytes | None:
+        return self._ask("GET", key, None)
+
+    def _ask(self, method: str, key: str, data: bytes | None) -> bytes | None:
+        """Returns the answer, or None where there is no such key or server."""
+        request = urllib.request.Request(
+            self._url + key, data=data, method=method
+        )
+        try:
+            with urllib.request.urlopen(
+                request, timeout=_HTTP_SECONDS
+            ) as answer:
+                return answer.read()
+        except (OSError, http.client.HTTPException):
+            return None

@@ -76,7 +76,9 @@ def compile_steps(
 
     @tf.autograph.experimental.do_not_convert
     def finish() -> None:
-        on.run(lambda: step.average_statistics(on, train))
+        on.run(
+            lambda: step.average_statistics(on, train, train_step.synchronises)
+        )
 
     @tf.function
     def take_steps(steps: tf.Tensor) -> dict[str, tf.Tensor]:

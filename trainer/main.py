@@ -3,8 +3,8 @@
     python -m trainer.main --gin_file=gin/digits.gin --model_dir=runs/digits
 
 Run the same command again to go on where it stopped. Exit codes: 0 done; 2 bad
-flag or config; 3 bad data; 75 stopped by a signal with a checkpoint committed,
-run it again; 1 anything else.
+flag or config; 3 bad data; 75 stopped by a signal, with a checkpoint of all
+that has been trained, run it again; 1 anything else.
 """
 
 import time
@@ -16,12 +16,14 @@ from trainer import (
     agreement,
     cli,
     config,
+    engine,
     errors,
     plan,
     report,
     rundir,
     session,
 )
+from trainer import recipe as recipe_lib
 from trainer import train as train_lib
 
 _DRY_RUN = flags.DEFINE_bool(
@@ -43,13 +45,16 @@ _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
 
 def main() -> int:
     """Trains, evaluates and reports; returns the exit code."""
-    stop = actions.StopOnSignal()
-    with stop.watch():
-        return _main(stop)
-
-
-def _main(stop: actions.StopOnSignal) -> int:
     began = time.monotonic()
+    with cli.exit_on_signal():
+        recipe, on, model_dir = _start()
+        stop = actions.StopOnSignal()
+        with stop.watch():
+            return _run(recipe, on, model_dir, stop, began)
+
+
+def _start() -> tuple[recipe_lib.Recipe, engine.Engine, str]:
+    """Returns what to train, where, and the directory, "" in a dry run."""
     if _PLAN_FILE.value and not _DRY_RUN.value:
         raise errors.ConfigError(
             f"--plan_file={_PLAN_FILE.value} needs --dry_run, which makes the "
@@ -59,7 +64,24 @@ def _main(stop: actions.StopOnSignal) -> int:
     model_dir = "" if _DRY_RUN.value else cli.require_model_dir()
     on = cli.make_engine()
     logging.info("Engine: %s.", on.describe())
-    agreement.check_same_config(on, recipe)
+    return recipe, on, model_dir
+
+
+def _run(
+    recipe: recipe_lib.Recipe,
+    on: engine.Engine,
+    model_dir: str,
+    stop: actions.StopOnSignal,
+    began: float,
+) -> int:
+    agreement.check_same_config(
+        on,
+        recipe,
+        {
+            "--dry_run": _DRY_RUN.value,
+            "--allow_config_change": _ALLOW_CONFIG_CHANGE.value,
+        },
+    )
     parts = session.build(recipe, on)
     if _DRY_RUN.value:
         _show_plan(parts)

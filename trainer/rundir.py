@@ -118,11 +118,8 @@ def describe(model_dir: str, parts: session.Session) -> dict[str, Any]:
     recipe, info = parts.recipe, parts.recipe.train_data.source.info
     return {
         "name": os.path.basename(os.path.normpath(model_dir)),
-        "lockstep_version": metadata.version("lockstep"),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
+        **software(),
         "python": platform.python_version(),
-        "git_commit": _git_commit(),
         "seed": recipe.seed,
         "engine": parts.engine.name,
         "num_replicas": parts.engine.num_replicas,
@@ -134,6 +131,16 @@ def describe(model_dir: str, parts: session.Session) -> dict[str, Any]:
         "label_counts": {s: list(c) for s, c in info.label_counts.items()},
         "class_names": list(info.class_names),
         "started": round(time.time(), 3),
+    }
+
+
+def software() -> dict[str, str | None]:
+    """Returns the versions that decide what is computed; None: not known."""
+    return {
+        "lockstep_version": metadata.version("lockstep"),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "git_commit": _git_commit(),
     }
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from models import layers, summary
 from trainer import ema, optimizers, precision
 
 
@@ -50,19 +51,32 @@ class TrainState:
         """Returns a copy of all variables, by the same names."""
         return {n: np.asarray(v) for n, v in self.variables().items()}
 
-    def statistics(self) -> list[tf.Variable]:
-        """Returns what replicas may know differently, batch norm's own rows.
+    def statistics(self, synchronised: bool) -> list[tf.Variable]:
+        """Returns what replicas may know differently, each by its own rows.
 
-        These are the moving statistics, and their averages.
+        These are the moving statistics, and their averages. A frozen layer
+        keeps all it has.
+
+        Args:
+            synchronised: Whether `layers.BatchNormalization` sees the rows of
+                all replicas; then all know the same of it.
         """
-        moving = self.model.non_trainable_variables
-        found = [v.value for v in moving if v.value.dtype.is_floating]
+        moving = {
+            id(variable): variable
+            for layer in summary.leaves(self.model)
+            for variable in layer.non_trainable_variables
+            if layer.trainable
+            and variable.value.dtype.is_floating
+            and not (
+                synchronised and isinstance(layer, layers.BatchNormalization)
+            )
+        }
+        found = [variable.value for variable in moving.values()]
         if self.average is not None:
-            ids = {id(v) for v in moving}
             found += [
                 average
                 for source, average in self.average.pairs
-                if id(source) in ids
+                if id(source) in moving
             ]
         return found
 

@@ -109,7 +109,7 @@ class TrainStep:
             [tf.zeros(weight.shape, weight.dtype) for weight in weights],
             dict.fromkeys(_SUMS, tf.constant(0.0)),
         )
-        if not self._synchronises:
+        if not self.synchronises:
             return tf.while_loop(
                 lambda number, _: number < self.accumulate_steps,
                 lambda number, so_far: (number + 1, add(number, so_far)),
@@ -215,11 +215,12 @@ class TrainStep:
         }
 
     @property
-    def _synchronises(self) -> bool:
+    def synchronises(self) -> bool:
+        """Whether batch norm sees the rows of all replicas."""
         return self.batch_norm == "sync" and self.engine.num_replicas > 1
 
     def _statistics(self) -> contextlib.AbstractContextManager[None]:
-        if not self._synchronises:
+        if not self.synchronises:
             return contextlib.nullcontext()
         replicas = self.engine.num_replicas
 
@@ -236,13 +237,20 @@ class TrainStep:
         return [g * factor for g in gradients]
 
 
-def average_statistics(on: engine.Engine, train: state.TrainState) -> None:
+def average_statistics(
+    on: engine.Engine, train: state.TrainState, synchronised: bool
+) -> None:
     """Makes the moving statistics of all replicas their mean.
 
     To be called by every replica before they are read or saved. Moving
     averages are linear, so that it does not matter how often this is done.
+
+    Args:
+        on: Adds up across replicas.
+        train: Whose statistics.
+        synchronised: Of the step: those of batch norm are the same already.
     """
-    statistics = train.statistics()
+    statistics = train.statistics(synchronised)
     if on.num_replicas == 1 or not statistics:
         return
     sums = on.all_reduce([v.read_value() for v in statistics])

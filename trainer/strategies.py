@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -106,18 +106,24 @@ def multi_worker(cluster: cluster_lib.Cluster, timeout: float) -> engine.Engine:
         rpc_layer="grpc",
     )
     choices = tf.distribute.experimental.CommunicationImplementation
-    # TensorFlow takes SIGTERM for itself when it joins the cluster.
-    handler = signal.getsignal(signal.SIGTERM)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(
-        resolver,
-        tf.distribute.experimental.CommunicationOptions(
-            implementation=choices.NCCL if gpus else choices.RING
-        ),
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=choices.NCCL if gpus else choices.RING
     )
-    signal.signal(signal.SIGTERM, handler)
+    with _own_sigterm():
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
     return Distributed(
         "multi_worker", strategy, cluster.index, len(cluster.addresses)
     )
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Gives SIGTERM back; TensorFlow takes it where it joins a cluster."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def tpu() -> engine.Engine:
@@ -130,17 +136,18 @@ def tpu() -> engine.Engine:
         errors.ConfigError: There is no TPU.
     """
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
-            os.environ.get("TPU_NAME", "local")
-        )
-        tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-        strategy = tf.distribute.TPUStrategy(resolver)
+        with _own_sigterm():
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+                os.environ.get("TPU_NAME", "local")
+            )
+            tf.config.experimental_connect_to_cluster(resolver)
+            tf.tpu.experimental.initialize_tpu_system(resolver)
+            strategy = tf.distribute.TPUStrategy(resolver)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise errors.ConfigError(
             f'make_engine.name="tpu" found no TPU: {reason} Run on a TPU VM '
-            "with lockstep[tpu] installed, or name the TPU in TPU_NAME; "
-            'elsewhere use "auto".'
+            "with TensorFlow for TPUs (`launch/tpu_vm.sh setup`), or name the "
+            'TPU in TPU_NAME; elsewhere use "auto".'
         ) from error
     return Distributed("tpu", strategy)

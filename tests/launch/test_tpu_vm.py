@@ -14,6 +14,7 @@ import time
 from shutil import which
 
 import pytest
+from packaging import specifiers
 
 from tests.conftest import REPO
 from tests.launch.conftest import AWKWARD, SECONDS, Bench
@@ -173,11 +174,26 @@ def test_gcloud_that_fails_ends_the_script(bench: Bench) -> None:
     assert len(bench.calls()) == 1
 
 
-def test_setup_installs_what_the_project_names(bench: Bench) -> None:
-    shown = bench.run("launch/tpu_vm.sh", "setup", *ON, "--print").stdout
+def test_setup_puts_tensorflow_for_tpus_in_place_of_the_usual(
+    bench: Bench,
+) -> None:
+    bench.fake("gcloud")
+    assert bench.run("launch/tpu_vm.sh", "setup", *ON).returncode == 0
+    (call,) = bench.calls()
+    code = call.arguments[-1]
+    steps = (
+        "pip install '.[tpu]'",
+        "pip uninstall --yes tensorflow &&",
+        "pip install 'tensorflow-tpu==",
+    )
+    places = [code.index(step) for step in steps]
+    assert places == sorted(places)
     project = (REPO / "pyproject.toml").read_text()
-    (named,) = re.findall(r'"(tensorflow-tpu==[0-9.]+)"', project)
-    assert named in shown
+    (supported,) = re.findall(r'"tensorflow([<>=][^"]+)"', project)
+    (version,) = re.findall(r"tensorflow-tpu==([0-9.]+)", code)
+    assert version in specifiers.SpecifierSet(supported)
+    # Together they would overwrite each other's files.
+    assert "tensorflow-tpu" not in re.sub("#.*", "", project)
 
 
 @pytest.fixture

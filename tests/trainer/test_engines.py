@@ -1,6 +1,7 @@
 """How an engine is chosen; what engines compute is in test_engine.py."""
 
 import re
+import signal
 import subprocess
 import sys
 
@@ -49,6 +50,48 @@ def test_auto_picks_from_what_is_visible(
 def test_virtual_devices_are_for_one_process(name: str) -> None:
     with pytest.raises(errors.ConfigError, match=f"virtual_devices=2.*{name}"):
         engines.make_engine(name, virtual_devices=2)
+
+
+def test_virtual_devices_hide_the_gpus(monkeypatch) -> None:
+    hidden = []
+    monkeypatch.setattr(
+        tf.config, "set_visible_devices", lambda *given: hidden.append(given)
+    )
+    made = engines.make_engine("mirrored", virtual_devices=4)
+    assert hidden == [([], "GPU")]
+    assert made.num_replicas == 4
+
+
+def test_virtual_devices_after_the_gpus_have_started(monkeypatch) -> None:
+    def refuse(*given: object) -> None:
+        raise RuntimeError("Visible devices cannot be modified")
+
+    monkeypatch.setattr(tf.config, "set_visible_devices", refuse)
+    counts = {"CPU": 4, "GPU": 1}
+    monkeypatch.setattr(
+        tf.config,
+        "list_logical_devices",
+        lambda kind: ["device"] * counts[kind],
+    )
+    with pytest.raises(errors.ConfigError, match=r"with 4 CPU .* and 1 GPU"):
+        engines.make_engine("mirrored", virtual_devices=4)
+
+
+def test_a_tpu_gives_sigterm_back(monkeypatch) -> None:
+    def connect(name: str) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise ValueError(f"no TPU {name}")
+
+    resolvers = tf.distribute.cluster_resolver
+    monkeypatch.setattr(resolvers, "TPUClusterResolver", connect)
+    monkeypatch.setenv("TPU_NAME", "tpu1")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(errors.ConfigError, match="no TPU tpu1 Run on"):
+            engines.make_engine("tpu")
+        assert signal.getsignal(signal.SIGTERM) is before
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_timeout_must_be_positive() -> None:

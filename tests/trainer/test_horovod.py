@@ -1,9 +1,11 @@
 """The engine's start; what it computes is in test_equivalence.py."""
 
 import http.server
+import signal
 import subprocess
 import sys
 import threading
+import time
 import types
 
 import pytest
@@ -53,8 +55,10 @@ class Rendezvous(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_GET(self) -> None:
+        self.server.asked.append(self.path)
         self.send_response(200 if self.path in self.server.kept else 404)
         self.end_headers()
+        self.wfile.write(self.server.kept.get(self.path, b""))
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -64,6 +68,7 @@ class Rendezvous(http.server.BaseHTTPRequestHandler):
 def server():
     made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Rendezvous)
     made.kept = {}
+    made.asked = []
     thread = threading.Thread(target=made.serve_forever)
     thread.start()
     yield made
@@ -81,24 +86,95 @@ def environment(server, rank: int, size: int) -> dict[str, str]:
     }
 
 
-def test_all_come(server) -> None:
-    others = [
-        threading.Thread(
-            target=horovod._wait_for_all, args=[environment(server, i, 3), 20.0]
-        )
-        for i in (1, 2)
-    ]
-    for other in others:
-        other.start()
-    horovod._wait_for_all(environment(server, 0, 3), 20.0)
-    for other in others:
-        other.join()
+def meet(server, ranks: list[int], size: int, timeout: float) -> list[str]:
+    """What each of some processes is told."""
+    told = {}
+
+    def process(rank: int) -> None:
+        try:
+            horovod._wait_for_all(environment(server, rank, size), timeout)
+            told[rank] = ""
+        except errors.EngineError as error:
+            told[rank] = str(error)
+
+    threads = [threading.Thread(target=process, args=[r]) for r in ranks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [told[r] for r in ranks]
 
 
-def test_the_absent_are_named(server) -> None:
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0]])
+def test_all_come(server, order: list[int]) -> None:
+    assert meet(server, order, 3, 20.0) == ["", "", ""]
+
+
+def test_everyone_learns_who_is_absent(server) -> None:
+    for message in meet(server, [0, 1], 4, 1.0):
+        assert message.startswith("process 2, process 3 of 4 did not come")
+        assert "within 1 s (make_engine.startup_timeout)" in message
+
+
+def test_process_0_is_absent(server) -> None:
     server.kept["/lockstep/1"] = b"here"
-    with pytest.raises(errors.EngineError, match="process 2, process 3 of 4"):
-        horovod._wait_for_all(environment(server, 0, 4), 0.5)
+    (message,) = meet(server, [2], 3, 0.5)
+    assert message.startswith("process 0 of 3 did not come")
+
+
+def test_only_process_0_asks_for_the_others(server) -> None:
+    """Else a thousand processes would ask a million times in each round."""
+    server.kept["/lockstep/0"] = b"here"
+    told: list[str] = []
+    other = threading.Thread(
+        target=lambda: told.extend(meet(server, [2], 1000, 20.0))
+    )
+    other.start()
+    while "/lockstep/0" not in server.asked:
+        time.sleep(0.01)
+    server.kept["/lockstep/absent"] = b"[]"
+    other.join()
+    assert told == [""]
+    assert set(server.asked) == {"/lockstep/0", "/lockstep/absent"}
+
+
+def test_a_late_process_0_gets_its_time(server, monkeypatch) -> None:
+    """It is there when process 1's time is nearly over, and answers later."""
+    times = iter([0.0, 19.9, 20.0, 39.0])
+    answers = iter([None, b"", b"[2]"])
+    monkeypatch.setattr(
+        horovod,
+        "time",
+        types.SimpleNamespace(
+            monotonic=lambda: next(times), sleep=lambda seconds: None
+        ),
+    )
+    meeting = horovod._Meeting("http://unused/", 1, 3, 20.0)
+    monkeypatch.setattr(meeting, "_put", lambda key, text: True)
+    monkeypatch.setattr(meeting, "_get", lambda key: next(answers))
+    assert meeting.hear() == [2]
+
+
+def test_a_signal_ends_the_wait(server) -> None:
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "trainer.main"),
+            *("--gin_file=tests/tiny.gin", "--dry_run"),
+            '--gin_param=make_engine.name="horovod"',
+            "--gin_param=make_engine.startup_timeout=600.0",
+        ],
+        env={"PATH": "/usr/bin:/bin"} | environment(server, 1, 2),
+        cwd=REPO,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "/lockstep/1" not in server.kept:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    log = process.communicate(timeout=120)[1]
+    assert process.returncode == 75
+    assert "SIGTERM: stopped before training." in log
 
 
 def test_one_process_waits_for_nobody() -> None:

@@ -94,7 +94,7 @@ def test_keras_accumulation_does_not_run_on_replicas() -> None:
 
 
 def test_moving_statistics_drift_apart(monkeypatch) -> None:
-    monkeypatch.setattr(step, "average_statistics", lambda on, train: None)
+    monkeypatch.setattr(step, "average_statistics", lambda *arguments: None)
     parts = session.build(
         make_recipe(*equivalence.SMALL_RESNET), make_engine(2)
     )

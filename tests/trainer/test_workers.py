@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import REPO
 from tests.trainer.test_main import final_arrays, lines, tiny
+from trainer import results
 
 ENGINES = ["multi_worker", "horovod"]
 SECONDS = 300
@@ -45,6 +46,13 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
+def mistakes(model_dir: pathlib.Path) -> set[tuple[str, int, int, bytes]]:
+    """The worst mistakes, each with its image."""
+    path = model_dir / "evaluation" / "validation.npz"
+    found = results.EvaluationResult.load(str(path)).mistakes
+    return {(m.name, m.label, m.predicted, m.image.tobytes()) for m in found}
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_two_processes_write_what_one_writes(engine: str, tmp_path) -> None:
     one = [sys.executable, "-m", "trainer.main"]
@@ -65,6 +73,7 @@ def test_two_processes_write_what_one_writes(engine: str, tmp_path) -> None:
         np.testing.assert_allclose(
             value, expected[name], rtol=0, atol=1e-5, err_msg=name
         )
+    assert mistakes(tmp_path / "two") == mistakes(tmp_path / "one")
     # Only the chief speaks for the run.
     assert answer.stdout.count("top-1 accuracy") <= 2
     assert (tmp_path / "two" / "report.html").exists()
@@ -132,6 +141,6 @@ def test_workers_with_different_configs(
         [*arguments[:start], "sh", "-c", script, "sh", *arguments[start:]]
     )
     assert answer.returncode == 2
-    assert "Process 1 of 2 runs another config" in answer.stderr
+    assert "Process 1 of 2 runs another training" in answer.stderr
     assert "train.seed: 0 -> 1" in answer.stderr
     assert not (tmp_path / "run").exists()
