@@ -78,6 +78,8 @@ class Follower:
             step = waiting[0]
             self._done.add(step)
             if self._load(step):
+                if self._latest_only:
+                    self._done.update(waiting)
                 return Next(step, ended=False, seen=True)
         if late and not ended:
             logging.warning("No other checkpoint has come in time.")
@@ -88,10 +90,7 @@ class Follower:
         steps = self._checkpoints.steps()
         self._seen = self._seen or bool(steps)
         waiting = [step for step in steps if step not in self._done]
-        if self._latest_only and waiting:
-            self._done |= set(waiting[:-1])
-            return waiting[-1:]
-        return waiting
+        return waiting[::-1] if self._latest_only else waiting
 
     def _load(self, step: int) -> bool:
         path = self._checkpoints.path(step)

@@ -80,6 +80,12 @@ def test_a_damaged_one_is_said_and_left_out(trained, caplog) -> None:
     assert "step-000000010" in caplog.text
 
 
+def test_once_takes_the_newest_that_verifies(trained) -> None:
+    (trained / "checkpoints/step-000000020/manifest.json").write_bytes(b"")
+    assert call(evaluate, "--once", *tiny(trained, *SAVED)) == 0
+    assert by_job(trained) == [(15, "validation")]
+
+
 def test_one_dropped_while_it_is_read(trained, monkeypatch, caplog) -> None:
     read, dropped = archive.read, []
 
