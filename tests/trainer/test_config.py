@@ -76,7 +76,7 @@ def test_files_are_found_from_any_folder(tmp_path, monkeypatch, caplog) -> None:
 
 
 def test_a_folder_is_not_taken_for_a_package(tmp_path, monkeypatch) -> None:
-    """As with `python -m trainer.main` elsewhere, with the repository on the path."""
+    """As for Lockstep in PYTHONPATH, run elsewhere."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(REPO)
     config.parse(["tests/tiny.gin"], ["train.seed = 5"])
