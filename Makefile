@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DATA_DIR ?= data/digits
 MODEL_DIR ?= runs/digits
+SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh tests/*/*.sh)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help setup horovod train test test-long lint format bench clean
@@ -19,11 +20,10 @@ $(VENV)/installed: pyproject.toml
 
 setup: $(VENV)/installed  ## Create .venv and install Lockstep with its development tools.
 
-$(VENV)/horovod: $(VENV)/installed
+# Each time: it does nothing where Horovod has been checked with the TensorFlow
+# that is installed now.
+horovod: $(VENV)/installed  ## Build Horovod for the TensorFlow of .venv; the wheel is kept.
 	$(BIN)/python -m launch.install_horovod
-	touch $@
-
-horovod: $(VENV)/horovod  ## Build Horovod for the TensorFlow of .venv; the wheel is kept.
 
 $(DATA_DIR)/dataset.json: | $(VENV)/installed
 	$(BIN)/python -m input.convert --source=digits --output=$(DATA_DIR)
@@ -32,16 +32,19 @@ train: $(DATA_DIR)/dataset.json | $(VENV)/installed  ## Train gin/digits.gin on 
 	$(BIN)/python -m trainer.main --gin_file=gin/digits.gin \
 	  --gin_param='DATA_DIR="$(DATA_DIR)"' --model_dir=$(MODEL_DIR)
 
-test: $(VENV)/horovod  ## Run the test suite (under 20 minutes on 2 cores).
+test: horovod  ## Run the test suite (under 20 minutes on 2 cores).
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-long: $(VENV)/horovod  ## Run what takes minutes each: jobs on a real Slurm, pods.
-	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+# Interrupted, pytest still takes down the clusters that it has started.
+test-long: horovod  ## Run what takes minutes each: a real Slurm, pods (30 minutes at most).
+	timeout --signal=INT --kill-after=60 30m \
+	  $(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
-lint: $(VENV)/installed  ## Run ruff and mypy with the settings of pre-commit.
+lint: $(VENV)/installed  ## Run ruff, mypy and shellcheck with the settings of pre-commit.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck $(SHELL_SCRIPTS)
 
 format: $(VENV)/installed  ## Let ruff mend what it can.
 	$(BIN)/ruff check --fix .
@@ -52,5 +55,5 @@ bench: $(VENV)/installed  ## Measure the training step against its peers (instal
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.memory
 
-clean:  ## Remove the environment, the data set and the run of `make train`.
-	rm -rf $(VENV) $(DATA_DIR) $(MODEL_DIR) *.egg-info
+clean:  ## Remove the environment, what was built, the data set and the run of `make train`.
+	rm -rf $(VENV) build $(DATA_DIR) $(MODEL_DIR) *.egg-info

@@ -150,14 +150,11 @@ def parse(gin_files: Sequence[str], gin_params: Sequence[str]) -> None:
     """
     gin.clear_config()
     gin.add_config_file_search_path(_REPO)
-    for path in gin_files:
-        _require_file(path)
+    paths = [_find_file(path) for path in gin_files]
     # gin logs "Path not found" for each folder but the right one.
     logging.disable(logging.ERROR)
     try:
-        gin.parse_config_files_and_bindings(
-            list(gin_files), None, finalize_config=False
-        )
+        gin.parse_config_files_and_bindings(paths, None, finalize_config=False)
         _check_macros(gin_params)
         gin.parse_config(list(gin_params))
         gin.finalize()
@@ -189,12 +186,14 @@ def _check_macros(gin_params: Sequence[str]) -> None:
             )
 
 
-def _require_file(path: str) -> None:
-    if os.path.isfile(path) or os.path.isfile(os.path.join(_REPO, path)):
-        return
-    if not os.path.isabs(path) and path.startswith("gs://"):
-        if tf.io.gfile.exists(path):
-            return
+def _find_file(path: str) -> str:
+    """Returns the path in full; gin takes a/b.gin for a file in a package."""
+    for folder in (os.getcwd(), _REPO):
+        found = os.path.join(folder, path)
+        if os.path.isfile(found):
+            return found
+    if path.startswith("gs://") and tf.io.gfile.exists(path):
+        return path
     recipes = sorted(
         os.path.join("gin", file)
         for file in os.listdir(os.path.join(_REPO, "gin"))

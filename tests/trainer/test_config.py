@@ -1,6 +1,6 @@
 import pytest
 
-from tests.conftest import make_recipe
+from tests.conftest import REPO, make_recipe
 from trainer import config, errors
 
 
@@ -73,6 +73,14 @@ def test_files_are_found_from_any_folder(tmp_path, monkeypatch, caplog) -> None:
     with pytest.raises(ValueError, match="data/fashion_mnist"):
         config.call("train")
     assert "Path not found" not in caplog.text
+
+
+def test_a_folder_is_not_taken_for_a_package(tmp_path, monkeypatch) -> None:
+    """As for Lockstep in PYTHONPATH, run elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(REPO)
+    config.parse(["tests/tiny.gin"], ["train.seed = 5"])
+    assert config.call("train").seed == 5
 
 
 def test_different_sizes_for_training_and_evaluation() -> None:
