@@ -41,14 +41,13 @@ def test_root_installs_what_is_missing(bare: Bench) -> None:
     assert targets(bare) == [["lint"], ["test"], ["test-long"]]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root installs")
-def test_others_are_told_what_is_missing(bare: Bench) -> None:
+def test_what_cannot_be_installed_is_told(bare: Bench) -> None:
     bare.fake("sbatch")
+    bare.fake("apt-get", "raise SystemExit(100)")
     answer = run(bare)
-    assert answer.returncode == 1
-    assert "only root" in answer.stderr
-    assert "apt-get install iproute2" in answer.stderr
-    assert bare.calls() == []
+    assert answer.returncode == 0, answer.stderr
+    assert "will leave out what needs iproute2" in answer.stderr
+    assert targets(bare) == [["lint"], ["test"], ["test-long"]]
 
 
 def test_nothing_is_missing(bare: Bench) -> None:
