@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-import subprocess
+import shutil
 
 import numpy as np
 import pytest
@@ -80,11 +80,12 @@ def test_a_restart_before_the_early_end_ends_at_the_same_step(
 
 def test_an_evaluation_job_ends_the_training(tmp_path, caplog) -> None:
     alone = (*STALE, "train.evaluate_every=None")
-    # The trainer was away for good; the job has all it needs.
     bindings = ("train.keep_checkpoints=9", *alone)
     unstopped = [b for b in bindings if "early" not in b]
     assert call(main, *tiny(tmp_path, *unstopped)) == 0
+    # As if it were still at work, and nothing had been evaluated.
     (tmp_path / "DONE").unlink()
+    shutil.rmtree(tmp_path / "best")
     assert call(evaluate, "--timeout=0", *tiny(tmp_path, *bindings)) == 0
     request = json.loads((tmp_path / "STOP").read_text())
     assert request["step"] == 15
@@ -95,7 +96,7 @@ def test_an_evaluation_job_ends_the_training(tmp_path, caplog) -> None:
 
 def test_a_new_training_forgets_the_old_end(tmp_path) -> None:
     assert call(main, *tiny(tmp_path, *STALE)) == 0
-    subprocess.run(["rm", "-r", str(tmp_path / "checkpoints")], check=True)
+    shutil.rmtree(tmp_path / "checkpoints")
     longer = [b for b in STALE if "early" not in b]
     flags = tiny(tmp_path, *longer)
     assert call(main, "--allow_config_change", *flags) == 0
@@ -113,7 +114,7 @@ def warm(source: pathlib.Path) -> tuple[str, ...]:
     return (
         f'train.warm_start="{source}"',
         'train.duration="1 step"',
-        "constant_schedule.value=0.0",
+        "constant_schedule.value=1e-30",
         "sgd.weight_decay=0.0",
     )
 
