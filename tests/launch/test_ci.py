@@ -46,7 +46,7 @@ def test_others_are_told_what_is_missing(bare: Bench) -> None:
     bare.fake("sbatch")
     answer = run(bare)
     assert answer.returncode == 1
-    assert "only root" in answer.stderr
+    assert "which only root can install" in answer.stderr
     assert "apt-get install iproute2" in answer.stderr
     assert bare.calls() == []
 
