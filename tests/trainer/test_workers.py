@@ -1,5 +1,6 @@
 """trainer.main in several processes, as launch.local starts them."""
 
+import dataclasses
 import pathlib
 import signal
 import subprocess
@@ -14,14 +15,15 @@ from tests.conftest import REPO
 from tests.trainer.test_main import final_arrays, lines, tiny
 from trainer import results
 
-ENGINES = ["multi_worker", "horovod"]
 SECONDS = 300
 BINDINGS = (
     # Not at a multiple of the others: all must stop there, one writes.
     'train.profile = "3 steps at 7 steps"',
     'train.log_every = "5 steps"',
     'train.checkpoint_every = "10 steps"',
-    'train.evaluate_every = "10 steps"',
+    'train.evaluate_every = "30 steps"',
+    # Long enough to be stopped on the way.
+    'train.duration = "60 steps"',
     "train.deterministic = True",
 )
 
@@ -53,31 +55,54 @@ def mistakes(model_dir: pathlib.Path) -> set[tuple[str, int, int, bytes]]:
     return {(m.name, m.label, m.predicted, m.image.tobytes()) for m in found}
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_two_processes_write_what_one_writes(engine: str, tmp_path) -> None:
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory) -> pathlib.Path:
+    """The run of a single process."""
+    model_dir = tmp_path_factory.mktemp("one")
     one = [sys.executable, "-m", "trainer.main"]
-    answer = run([*one, *tiny(tmp_path / "one", *BINDINGS)])
+    answer = run([*one, *tiny(model_dir, *BINDINGS)])
     assert answer.returncode == 0, answer.stderr[-3000:]
-    answer = run(command(engine, tmp_path / "two"))
-    assert answer.returncode == 0, answer.stderr[-5000:]
+    return model_dir
 
-    for kind, count in (("train", 4), ("eval", 2)):
-        found = lines(tmp_path / "two", kind)
-        expected = lines(tmp_path / "one", kind)
+
+@dataclasses.dataclass
+class Whole:
+    """The run of two processes, from its start to its end."""
+
+    engine: str
+    model_dir: pathlib.Path
+    stdout: str
+
+
+@pytest.fixture(scope="module", params=["multi_worker", "horovod"])
+def two_processes(request, tmp_path_factory) -> Whole:
+    model_dir = tmp_path_factory.mktemp(request.param)
+    answer = run(command(request.param, model_dir))
+    assert answer.returncode == 0, answer.stderr[-5000:]
+    return Whole(request.param, model_dir, answer.stdout)
+
+
+def test_two_processes_write_what_one_writes(
+    one_process: pathlib.Path, two_processes: Whole
+) -> None:
+    two = two_processes.model_dir
+    for kind, count in (("train", 12), ("eval", 2)):
+        found = lines(two, kind)
+        expected = lines(one_process, kind)
         assert len(found) == len(expected) == count
         for a, b in zip(found, expected, strict=True):
             assert a["loss"] == pytest.approx(b["loss"], 1e-4)
             assert a["top_1_accuracy"] == b["top_1_accuracy"]
-    expected = final_arrays(tmp_path / "one")
-    for name, value in final_arrays(tmp_path / "two").items():
+    expected = final_arrays(one_process)
+    for name, value in final_arrays(two).items():
         np.testing.assert_allclose(
             value, expected[name], rtol=0, atol=1e-5, err_msg=name
         )
-    assert mistakes(tmp_path / "two") == mistakes(tmp_path / "one")
+    assert mistakes(two) == mistakes(one_process)
     # Only the chief speaks for the run.
-    assert answer.stdout.count("top-1 accuracy") <= 2
-    assert (tmp_path / "two" / "report.html").exists()
-    profile = tmp_path / "two" / "tensorboard" / "plugins" / "profile"
+    assert two_processes.stdout.count("top-1 accuracy") <= 2
+    assert (two / "report.html").exists()
+    profile = two / "tensorboard" / "plugins" / "profile"
     assert len(list(profile.glob("*/*.xplane.pb"))) == 1
 
 
@@ -93,18 +118,13 @@ def worker(launcher: subprocess.Popen, rank: int) -> psutil.Process:
     raise AssertionError("no such worker")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 def test_a_signal_to_one_worker_stops_all_at_the_same_step(
-    engine: str, tmp_path
+    two_processes: Whole, tmp_path
 ) -> None:
-    long = 'train.duration = "60 steps"'
-    whole = run(command(engine, tmp_path / "whole", long))
-    assert whole.returncode == 0, whole.stderr[-5000:]
-
     stopped = tmp_path / "stopped"
     slow = "train.steps_per_loop = 1"
     launcher = subprocess.Popen(
-        command(engine, stopped, long, slow),
+        command(two_processes.engine, stopped, slow),
         cwd=REPO,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -120,9 +140,9 @@ def test_a_signal_to_one_worker_stops_all_at_the_same_step(
     assert launcher.returncode == 75, log[-5000:]
     assert not (stopped / "DONE").exists()
 
-    again = run(command(engine, stopped, long))
+    again = run(command(two_processes.engine, stopped))
     assert again.returncode == 0, again.stderr[-5000:]
-    expected = final_arrays(tmp_path / "whole")
+    expected = final_arrays(two_processes.model_dir)
     for name, value in final_arrays(stopped).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
