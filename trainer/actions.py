@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -20,10 +19,6 @@ from trainer import (
     state,
     writer,
 )
-
-
-class DivergedError(RuntimeError):
-    """The loss is not a number any more."""
 
 
 class MetricsLog:
@@ -77,38 +72,16 @@ def merge(stretches: list[loop.Progress]) -> loop.Progress:
     )
 
 
-def stop_when_diverged(latest: loop.Progress) -> None:
-    """Raises DivergedError where the loss is not finite."""
-    if not math.isfinite(latest.loss):
-        raise DivergedError(
-            f"The loss is {latest.loss} at step {latest.step} (within the last "
-            f"{latest.steps} steps); learning rate {latest.learning_rate:.3g}, "
-            f"gradient norm {latest.gradient_norm:.3g}. No checkpoint of this "
-            "state is written. Lower the learning rate, lengthen the warm-up "
-            "or set the optimizer's clip_norm."
-        )
-
-
 def save(
     to: checkpoint.Checkpoints, train: state.TrainState, is_chief: bool
 ) -> Callable[[int], None]:
-    """Returns a function of the step that writes a checkpoint, on the chief.
-
-    It raises DivergedError, and writes nothing, where a weight is not finite:
-    the loss shows that only a step later. All processes look, so that all end.
-    """
+    """Returns a function of the step that writes a checkpoint, on the chief."""
 
     def act(step: int) -> None:
-        arrays = {n: np.asarray(v) for n, v in train.variables().items()}
-        for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise DivergedError(
-                    f"{name} is not finite at step {step}. No checkpoint of "
-                    "this state is written. Lower the learning rate, lengthen "
-                    "the warm-up or set the optimizer's clip_norm."
-                )
         if is_chief:
-            to.save(step, arrays)
+            to.save(
+                step, {n: np.asarray(v) for n, v in train.variables().items()}
+            )
 
     return act
 

@@ -16,11 +16,16 @@ from trainer import (
     agreement,
     cli,
     config,
+    divergence,
+    engine,
     errors,
+    maintenance,
     plan,
     report,
+    results,
     rundir,
     session,
+    watchdog,
 )
 from trainer import train as train_lib
 
@@ -44,7 +49,7 @@ _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
 def main() -> int:
     """Trains, evaluates and reports; returns the exit code."""
     stop = actions.StopOnSignal()
-    with stop.watch():
+    with stop.watch(), maintenance.watch(stop, maintenance.server()):
         return _main(stop)
 
 
@@ -72,14 +77,28 @@ def _main(stop: actions.StopOnSignal) -> int:
             rundir.check(model_dir, parts, operative_config)
 
     agreement.on_chief(on, check_model_dir)
-    try:
-        final = train_lib.train(parts, model_dir, operative_config, stop)
-    except train_lib.Preempted as stopped:
-        logging.warning("%s", stopped)
-        return cli.PREEMPTED
-    except actions.DivergedError as error:
-        logging.error("%s", error)
-        return 1
+    with watchdog.Watchdog(recipe.hang_timeout) as watch:
+        try:
+            final = train_lib.train(
+                parts, model_dir, operative_config, stop, watch
+            )
+        except train_lib.Preempted as stopped:
+            logging.warning("%s", stopped)
+            return cli.PREEMPTED
+        except divergence.DivergedError as error:
+            logging.error("%s", error)
+            return 1
+        _report(on, model_dir, final, time.monotonic() - began)
+    return 0
+
+
+def _report(
+    on: engine.Engine,
+    model_dir: str,
+    final: list[results.EvaluationResult],
+    seconds: float,
+) -> None:
+    """Writes the report, and returns when all processes have come so far."""
     if on.is_chief:
         path = report.write_report(model_dir)
         scores = "; ".join(
@@ -87,11 +106,9 @@ def _main(stop: actions.StopOnSignal) -> int:
             f"{result.split} ({result.examples:,} examples)"
             for result in final[-1:]
         )
-        seconds = time.monotonic() - began
         print(f"{scores or 'trained'} after {seconds:.0f} s; report: {path}")
     # A process that leaves early looks like one that has crashed.
     on.exchange(b"done")
-    return 0
 
 
 def _show_plan(parts: session.Session) -> None:
