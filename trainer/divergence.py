@@ -100,8 +100,11 @@ class Guard:
         shards = ", ".join(names[:_MOST_SHARDS])
         if more > 0:
             shards += f" and {more} more"
+        steps = f"step {latest.step}"
+        if latest.steps > 1:
+            steps = f"steps {first + 1} to {latest.step}"
         raise DivergedError(
-            f"Training has diverged in steps {first + 1} to {latest.step}: "
+            f"Training has diverged in {steps}: "
             f"{reason}. Loss {latest.loss:.4g}; of the last step, learning "
             f"rate {latest.learning_rate:.3g} and gradient norm "
             f"{latest.gradient_norm:.3g}; {latest.skipped:.0f} of "

@@ -121,6 +121,7 @@ class _Stretches:
             watch.evaluator(parts.evaluator(data))
             for data in parts.recipe.evaluations
         ]
+        self._take_steps: loop.TakeSteps | None = None
         self.evaluations: list[actions.Evaluate] = []
 
     def save(self, step: int) -> None:
@@ -142,7 +143,7 @@ class _Stretches:
         ]
         # Kept to the end: tearing the pipeline's threads down takes seconds,
         # and would otherwise happen in the midst of the last evaluation.
-        self._take_steps = self._parts.take_steps(start)
+        take_steps = self._take_steps = self._parts.take_steps(start)
         speaks = self._parts.engine.is_chief
         bar = progress.TrainingBar(start, total, enabled=speaks)
         profile = actions.Profile(
@@ -150,7 +151,7 @@ class _Stretches:
         )
         with bar, profile:
             done = loop.run(
-                self._take_steps,
+                take_steps,
                 self._watch.actions(self._plan(bar, profile)),
                 start_step=start,
                 total_steps=total,
