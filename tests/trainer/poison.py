@@ -26,13 +26,12 @@ def poisoned(
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         plain = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        bad = {
-            "nan": tf.fill(tf.shape(plain), math.nan),
-            "spike": 1e3 * plain,
-            # The root is 0, and its slope infinite.
-            "gradient": plain + tf.sqrt(plain - plain),
-        }
-        return tf.where(labels >= label, bad[harm], plain)
+        bad = labels >= label
+        if harm == "gradient":
+            # The root of 0 has an infinite slope.
+            return plain + tf.sqrt(tf.where(bad, 0 * plain, 1)) - 1
+        factor = {"nan": math.nan, "spike": 1e3}[harm]
+        return plain * tf.where(bad, tf.constant(factor), 1)
 
     return loss
 
@@ -72,7 +71,6 @@ def write(folder: pathlib.Path, bad_batch: int | None = None) -> list[str]:
         'train.checkpoint_every = "5 steps"',
         'train.log_every = "2 steps"',
         "train.steps_per_loop = 3",
-        "train.deterministic = True",
     ]
 
 

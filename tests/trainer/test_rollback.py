@@ -59,8 +59,8 @@ def test_a_rollback_goes_on_past_the_batches(
     parts.take_steps(10)(10)
     for name, variable in parts.state.variables().items():
         if name != "history/rollbacks":
-            np.testing.assert_array_equal(
-                np.asarray(variable), found[name], err_msg=name
+            np.testing.assert_allclose(
+                np.asarray(variable), found[name], atol=1e-5, err_msg=name
             )
 
 
@@ -155,22 +155,23 @@ def test_two_workers_roll_back_together(engine: str, tmp_path) -> None:
     left_out = sum(line["batches_left_out"] for line in rollbacks)
     assert found["history/data_offset"] == left_out
     # Each process says it, with its own shards.
-    assert output.count("Training has diverged in steps") == 2 * len(rollbacks)
+    assert output.count("Training has diverged in step") == 2 * len(rollbacks)
 
 
 def test_killed_after_a_rollback(tmp_path) -> None:
     bindings = write(tmp_path / "data", bad_batch=12)
     bindings += harm("spike", ROLLBACK, "train.spike_factor = 20.0")
+    bindings.append("train.deterministic = True")
     # The bad example comes once an epoch; batches are left out each time.
-    bindings += ['train.duration = "200 steps"', "train.max_rollbacks = 100"]
+    bindings += ['train.duration = "60 steps"', "train.max_rollbacks = 100"]
     whole = start(tmp_path / "whole", *bindings)
     output = whole.communicate(timeout=SECONDS)[0]
     assert whole.returncode == 0, output
-    assert len(lines(tmp_path / "whole", "rollback")) > 3
+    assert len(lines(tmp_path / "whole", "rollback")) > 1
 
     broken = tmp_path / "broken"
     killed = start(broken, *bindings)
-    wait_for_step(broken, 50)
+    wait_for_step(broken, 20)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     before = lines(broken, "rollback")
@@ -180,6 +181,6 @@ def test_killed_after_a_rollback(tmp_path) -> None:
     assert again.returncode == 0, output
 
     expected, found = final_arrays(tmp_path / "whole"), final_arrays(broken)
-    assert expected["history/data_offset"] > 3
+    assert expected["history/data_offset"] > 5
     for name, value in expected.items():
         assert value.tobytes() == found[name].tobytes(), name

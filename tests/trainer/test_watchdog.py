@@ -117,7 +117,7 @@ def test_a_process_that_hangs_ends_with_the_stacks_of_its_threads() -> None:
     assert "no progress after step 41 for 0.3 s (train.hang_timeout)" in log
     assert "raise train.hang_timeout" in log
     assert "in hang_here" in log
-    assert 'File "<string>", line 13 in <module>' in log
+    assert 'File "<string>", line 12 in <module>' in log
 
 
 def test_a_process_whose_log_nobody_reads_ends_too() -> None:
