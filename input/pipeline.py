@@ -98,15 +98,16 @@ class TrainData(_Split):
             global_batch_size, micro_batches
         )
         by_file = self._resolve_shard_by(host.count) == "file"
-        host_batch_size = replica_batch_size * host.replicas
-        batch_size = host_batch_size if by_file else global_batch_size
+        shards, batch_size = self._share(host, by_file, global_batch_size)
         start = start_step * batch_size
-        shards = [
-            i
-            for i in range(len(self.source.info.splits[self.split]))
-            if not by_file or i % host.count == host.index
-        ]
-        stream = self._stream(shards, seed, start).enumerate(start)
+        numbers = tf.constant(shards, tf.int64)
+        stream = (
+            self._order(shards, seed)
+            .records(
+                lambda i: _indexed(self.source, self.split, numbers[i]), start
+            )
+            .enumerate(start)
+        )
         if not by_file:
             stream = rows.of_host(
                 stream, host, global_batch_size // micro_batches
@@ -133,21 +134,49 @@ class TrainData(_Split):
             )
         )
 
-    def _stream(
-        self, shards: list[int], seed: int, position: int
-    ) -> tf.data.Dataset:
-        """Returns (index, record) pairs in training order."""
+    def shards_read(
+        self,
+        host: spec.HostShare,
+        *,
+        global_batch_size: int,
+        seed: int,
+        steps: range,
+    ) -> list[str]:
+        """Returns the names of the shards that some batches are read from.
+
+        Args:
+            host: Whose reading is meant.
+            global_batch_size: Rows of a batch over all hosts.
+            seed: Seed of the order.
+            steps: Global batches of the stream, one after the other.
+        """
+        by_file = self._resolve_shard_by(host.count) == "file"
+        shards, batch_size = self._share(host, by_file, global_batch_size)
+        found = self._order(shards, seed).shards(
+            steps.start * batch_size, steps.stop * batch_size
+        )
         infos = self.source.info.splits[self.split]
-        reading = order.Order(
+        return [infos[shards[i]].file or f"shard {shards[i]}" for i in found]
+
+    def _share(
+        self, host: spec.HostShare, by_file: bool, global_batch_size: int
+    ) -> tuple[list[int], int]:
+        """Returns the shards that a host reads, and its records of a batch."""
+        shards = range(len(self.source.info.splits[self.split]))
+        if not by_file:
+            return list(shards), global_batch_size
+        own = [i for i in shards if i % host.count == host.index]
+        return own, global_batch_size // host.count
+
+    def _order(self, shards: list[int], seed: int) -> order.Order:
+        """Returns the order in which shards are read for training."""
+        infos = self.source.info.splits[self.split]
+        return order.Order(
             shard_sizes=tuple(infos[i].examples for i in shards),
             group_size=order.group_size(
                 tuple(infos[i].bytes for i in shards), self.shuffle_bytes
             ),
             seed=seed,
-        )
-        numbers = tf.constant(shards, tf.int64)
-        return reading.records(
-            lambda i: _indexed(self.source, self.split, numbers[i]), position
         )
 
     def _resolve_shard_by(self, hosts: int) -> ShardBy:

@@ -18,10 +18,13 @@ from trainer import (
     config,
     engine,
     errors,
+    maintenance,
     plan,
     report,
+    results,
     rundir,
     session,
+    watchdog,
 )
 from trainer import recipe as recipe_lib
 from trainer import train as train_lib
@@ -49,7 +52,7 @@ def main() -> int:
     with cli.exit_on_signal():
         recipe, on, model_dir = _start()
         stop = actions.StopOnSignal()
-        with stop.watch():
+        with stop.watch(), maintenance.watch(stop, maintenance.server()):
             return _run(recipe, on, model_dir, stop, began)
 
 
@@ -94,11 +97,25 @@ def _run(
             rundir.check(model_dir, parts, operative_config)
 
     agreement.on_chief(on, check_model_dir)
-    try:
-        final = train_lib.train(parts, model_dir, operative_config, stop)
-    except train_lib.Preempted as stopped:
-        logging.warning("%s", stopped)
-        return cli.PREEMPTED
+    with watchdog.Watchdog(recipe.hang_timeout) as watch:
+        try:
+            final = train_lib.train(
+                parts, model_dir, operative_config, stop, watch
+            )
+        except train_lib.Preempted as stopped:
+            logging.warning("%s", stopped)
+            return cli.PREEMPTED
+        _report(on, model_dir, final, time.monotonic() - began)
+    return 0
+
+
+def _report(
+    on: engine.Engine,
+    model_dir: str,
+    final: list[results.EvaluationResult],
+    seconds: float,
+) -> None:
+    """Writes the report, and returns when all processes have come so far."""
     if on.is_chief:
         path = report.write_report(model_dir)
         scores = "; ".join(
@@ -106,11 +123,9 @@ def _run(
             f"{result.split} ({result.examples:,} examples)"
             for result in final[-1:]
         )
-        seconds = time.monotonic() - began
         print(f"{scores or 'trained'} after {seconds:.0f} s; report: {path}")
     # A process that leaves early looks like one that has crashed.
     on.exchange(b"done")
-    return 0
 
 
 def _show_plan(parts: session.Session) -> None:

@@ -15,7 +15,7 @@ from absl import logging
 from models import summary
 from trainer import config, errors, files, session
 
-# They decide where and how often, not what is learnt.
+# They decide where, how often and what follows a failure, not what is learnt.
 _FREE = (
     "DATA_DIR",
     "make_engine.",
@@ -24,11 +24,15 @@ _FREE = (
     "train.best_metric",
     "train.checkpoint_every",
     "train.evaluate_every",
+    "train.hang_timeout",
     "train.jit_compile",
     "train.keep_checkpoints",
     "train.keep_every",
     "train.log_every",
+    "train.max_rollbacks",
+    "train.on_divergence",
     "train.profile",
+    "train.spike_factor",
     "train.steps_per_loop",
 )
 

@@ -75,13 +75,27 @@ class Session:
             jit_compile=chosen.jit_compile,
         )
 
+    def shards_read(self, steps: range) -> list[str]:
+        """Returns the shards that this host has read for some steps."""
+        chosen, offset = self.recipe, self._data_offset()
+        return chosen.train_data.shards_read(
+            self.engine.host,
+            global_batch_size=chosen.global_batch_size,
+            seed=chosen.seed,
+            steps=range(steps.start + offset, steps.stop + offset),
+        )
+
+    def _data_offset(self) -> int:
+        return int(self.state.history.data_offset.numpy())
+
     def _batches(self, start_step: int) -> Iterator[Any]:
+        first = start_step + self._data_offset()
         batches = self.engine.distribute(
             lambda host: self.recipe.train_data.dataset(
                 host,
                 global_batch_size=self.recipe.global_batch_size,
                 seed=self.recipe.seed,
-                start_step=start_step,
+                start_step=first,
                 micro_batches=self.recipe.accumulate_steps,
             )
         )

@@ -40,9 +40,9 @@ class Writer:
         """Writes one line.
 
         Args:
-            kind: `train`, `eval` or `run`.
+            kind: `train`, `eval`, `run` or `rollback`.
             step: Steps taken when the values were true.
-            values: Numbers go to TensorBoard too, except those of `run`.
+            values: Numbers go to TensorBoard too, those of `train` and `eval`.
         """
         if not self._enabled:
             return
@@ -54,7 +54,7 @@ class Writer:
             # JSON knows no inf and nan: null.
             known = {n: v if _finite(v) else None for n, v in values.items()}
             file.write(json.dumps(line | known, allow_nan=False) + "\n")
-        if kind == "run":
+        if kind not in ("train", "eval"):
             return
         name = str(values.get("split", kind))
         name = name if self._by is None else f"{name}_by_{self._by}"
