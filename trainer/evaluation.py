@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from input import pipeline, spec
+from input import diagnosis, pipeline, spec
 from trainer import engine, losses, results, state, step
 
 _MISTAKES = 24
@@ -108,11 +108,15 @@ class Evaluator:
         Args:
             at_step: Step of the weights, for the result.
             progress: Wraps the iterator of batches, to show how far it is.
+
+        Raises:
+            input.errors.DataError: The split cannot be read in full.
         """
         began = time.monotonic()
         counts = Counts(self.num_classes)
-        for batch in progress(iter(self.batches)):
-            self._count(counts, self.predict(batch), batch[spec.IMAGE])
+        with diagnosis.explained(self.data):
+            for batch in progress(iter(self.batches)):
+                self._count(counts, self.predict(batch), batch[spec.IMAGE])
         counts = Counts.total(
             [
                 pickle.loads(c)

@@ -200,6 +200,6 @@ class Recipe:
         Raises:
             errors.DataError: One is missing or truncated, or a split is empty.
         """
-        self.train_data.source.check(self.train_data.split)
+        self.train_data.check()
         for data in self.evaluations:
             data.source.check(data.split)

@@ -8,6 +8,7 @@ from trainer import (
     actions,
     agreement,
     checkpoint,
+    damage_log,
     loop,
     progress,
     results,
@@ -125,6 +126,7 @@ def _plan(
         (loop.always, log.gather),
         (log_due, log.write),
         (save_due, lambda latest: save(latest.step)),
+        *damage_log.actions(recipe.train_data, parts.engine, out),
     ]
     if recipe.eval_data is not None:
         plan.append((evaluate_due, evaluations[0]))

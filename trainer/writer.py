@@ -31,9 +31,10 @@ class Writer:
         """Writes one line.
 
         Args:
-            kind: `train`, `eval` or `run`.
+            kind: `train`, `eval`, `run` or `corrupt`.
             step: Steps taken when the values were true.
-            values: Numbers go to TensorBoard too, except those of `run`.
+            values: Those of `train` and `eval` go to TensorBoard too, as far
+                as they are numbers.
         """
         if not self._enabled:
             return
@@ -42,7 +43,7 @@ class Writer:
             # JSON knows no inf and nan: null.
             known = {n: v if _finite(v) else None for n, v in values.items()}
             file.write(json.dumps(line | known, allow_nan=False) + "\n")
-        if kind == "run":
+        if kind not in ("train", "eval"):
             return
         with self._board(str(values.get("split", kind))).as_default(step):
             for name, value in values.items():
