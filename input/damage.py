@@ -22,6 +22,7 @@ OnCorrupt = Literal["fail", "skip_record", "skip_file"]
 # Records are handed to TensorFlow in chunks: a call into Python for each would
 # cost more than reading it.
 _CHUNK_BYTES = 4 << 20
+# In place of an offset, or of a position in the split.
 _LOST = -1
 _THREADS = 8
 _SHOWN = 5
@@ -114,26 +115,51 @@ class Reader:
             shard: Its int64 index.
 
         Returns:
-            Pairs of whether the record is intact and its bytes ("" where it
-            is lost).
+            Pairs of the position in the split and the record; -1 and "" where
+            it is lost.
         """
         sizes = tf.constant([s.examples for s in self.shards], tf.int64)
 
         def next_chunk(
             offset: tf.Tensor, first: tf.Tensor
         ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-            end, intact, records = tf.numpy_function(
+            end, indices, records = tf.numpy_function(
                 self._chunk,
                 [shard, first, offset],
-                [tf.int64, tf.bool, tf.string],
+                [tf.int64, tf.int64, tf.string],
             )
             return tf.ensure_shape(end, []), (
-                tf.ensure_shape(intact, [None]),
+                tf.ensure_shape(indices, [None]),
                 tf.ensure_shape(records, [None]),
             )
 
         chunks = tf.data.Dataset.range(0, sizes[shard], self._chunk_records)
         return chunks.scan(tf.constant(0, tf.int64), next_chunk).unbatch()
+
+    def survey(self) -> list[Damage]:
+        """Returns the damage of files that have not the size they should have.
+
+        Asks for sizes only, and reads the files whose size is wrong.
+        """
+        suspects = [
+            number
+            for number, size in enumerate(dataset.sizes(self.paths))
+            if size != self.shards[number].bytes
+        ]
+        with futures.ThreadPoolExecutor(_THREADS) as pool:
+            found = pool.map(self._losses, suspects)
+            return [damage for damages in found for damage in damages]
+
+    def _losses(self, shard: int) -> list[Damage]:
+        """Returns what is lost of a file: all of it, under `skip_file`."""
+        info = self.shards[shard]
+        found = scan(info, self.paths[shard])
+        if self.skip == "skip_file":
+            found = [
+                dataclasses.replace(damage, records=info.examples)
+                for damage in found[:1]
+            ]
+        return found
 
     @property
     def _chunk_records(self) -> int:
@@ -147,16 +173,15 @@ class Reader:
         """Reads some slots of a shard from the offset where they begin.
 
         Returns:
-            Offset of the next slot, `_LOST` where there is no telling; whether
-            each record is intact, and the records.
+            Offset of the next slot, `_LOST` where there is no telling; the
+            positions and the records, as `read` gives them.
         """
         info, path = self.shards[shard], self.paths[shard]
         count = min(self._chunk_records, info.examples - int(first))
         if not first and self.skip == "skip_file":
-            found = scan(info, path)
-            if found:
-                self.ledger.note([_whole_file(info, found[0])])
-                offset = np.int64(_LOST)
+            losses = self._losses(int(shard))
+            self.ledger.note(losses)
+            offset = np.int64(_LOST if losses else offset)
         records: list[bytes | None] = [None] * count
         if offset != _LOST:
             stretch = frames.read(
@@ -165,8 +190,16 @@ class Reader:
             records[: len(stretch.frames)] = [f.record for f in stretch.frames]
             self.ledger.note(_damages(info, int(first), stretch))
             offset = np.int64(_LOST if stretch.problem else stretch.end)
-        intact = np.array([record is not None for record in records])
-        return offset, intact, np.array([r or b"" for r in records], object)
+        begin = sum(s.examples for s in self.shards[:shard]) + int(first)
+        indices = [
+            _LOST if record is None else begin + i
+            for i, record in enumerate(records)
+        ]
+        return (
+            offset,
+            np.array(indices, np.int64),
+            np.array([record or b"" for record in records], object),
+        )
 
 
 def scan(
@@ -196,25 +229,6 @@ def scan(
     return found
 
 
-def survey(
-    shards: Sequence[dataset.Shard], paths: Sequence[str]
-) -> list[Damage]:
-    """Returns the damage of files that have not the size they should have.
-
-    Asks for sizes only, and reads the files whose size is wrong.
-    """
-    suspects = [
-        (shard, path)
-        for shard, path, size in zip(
-            shards, paths, dataset.sizes(paths), strict=True
-        )
-        if size != shard.bytes
-    ]
-    with futures.ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda suspect: scan(*suspect), suspects)
-        return [damage for damages in found for damage in damages]
-
-
 def check_budget(
     damages: Sequence[Damage], *, examples: int, max_fraction: float
 ) -> None:
@@ -229,7 +243,8 @@ def check_budget(
         errors.DataError: More is lost.
     """
     lost = sum(damage.records for damage in damages)
-    allowed = int(max_fraction * examples)
+    # 0.29 * 100 is a little less than 29.
+    allowed = int(max_fraction * examples + 1e-6)
     if lost > allowed:
         raise errors.DataError(
             f"{lost:,} of the {examples:,} training examples are lost, but "
@@ -263,8 +278,3 @@ def _damages(
         rest = shard.examples - first - len(stretch.frames)
         found.append(Damage(shard.file, stretch.end, rest, stretch.problem))
     return found
-
-
-def _whole_file(shard: dataset.Shard, damage: Damage) -> Damage:
-    """Returns the loss of a whole file for one damage in it."""
-    return dataclasses.replace(damage, records=shard.examples)

@@ -73,12 +73,11 @@ class TrainData(records.Split):
             errors.DataError: The split is empty, or cannot be read as far as
                 `on_corrupt` asks.
         """
-        if self.on_corrupt == "fail" or not self.examples:
+        reader = self._reader
+        if reader is None or not self.examples:
             self.source.check(self.split)
             return
-        found = damage.survey(
-            self.source.info.shards(self.split), self.source.paths(self.split)
-        )
+        found = reader.survey()
         self.ledger.note(found)
         self.check_budget(found)
 

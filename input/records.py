@@ -32,26 +32,16 @@ def indexed(
     data: Split, shard: tf.Tensor, reader: damage.Reader | None = None
 ) -> tf.data.Dataset:
     """Returns (position in the split, or -1 where lost, record) pairs."""
+    if reader is not None:
+        return reader.read(shard)
     sizes = tf.constant(
         [s.examples for s in data.source.info.shards(data.split)], tf.int64
     )
-    start = tf.cumsum(sizes, exclusive=True)[shard]
-    if reader is None:
-        # A file may end early between two records: nobody else would notice.
-        return (
-            data.source.read(data.split, shard)
-            .apply(tf.data.experimental.assert_cardinality(sizes[shard]))
-            .enumerate(start)
-        )
     return (
-        reader.read(shard)
-        .enumerate(start)
-        .map(
-            lambda position, read: (
-                tf.where(read[0], position, tf.constant(-1, tf.int64)),
-                read[1],
-            )
-        )
+        data.source.read(data.split, shard)
+        # A file may end early between two records: nobody else would notice.
+        .apply(tf.data.experimental.assert_cardinality(sizes[shard]))
+        .enumerate(tf.cumsum(sizes, exclusive=True)[shard])
     )
 
 
