@@ -49,7 +49,9 @@ def flip(position: int) -> Callable[[bytearray, list[int]], bytes]:
 REST = tuple(range(FIRST + AT, FIRST + SIZES[1]))
 ALL = tuple(range(FIRST, FIRST + SIZES[1]))
 CASES = {
-    "data": Case(flip(30), REST[:1], AT, "do not match their checksum"),
+    "data": Case(
+        flip(30), REST[:1], AT, "the data do not match their checksum"
+    ),
     "length": Case(flip(1), REST, AT, "the length of a record is damaged"),
     "length's checksum": Case(
         flip(9), REST, AT, "the length of a record is damaged"

@@ -38,8 +38,9 @@ def place(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("shuffle_bytes", [1, 1 << 30])
-@pytest.mark.parametrize("policy", SKIP)
+@pytest.mark.parametrize(
+    ("policy", "shuffle_bytes"), [("skip_record", 1), ("skip_file", 1 << 30)]
+)
 @pytest.mark.parametrize("case", damaged.CASES)
 def test_what_is_lost_leaves_its_place_empty(
     place: pathlib.Path, case: str, policy: str, shuffle_bytes: int
@@ -79,7 +80,7 @@ def test_damaged_data_are_read_the_same_from_any_step(
 ) -> None:
     damaged.damage(place, case)
     whole = batches(train_data(place, on_corrupt=policy))
-    for start in (0, 3, 5, 11):
+    for start in (0, 5, 11):
         part = batches(train_data(place, on_corrupt=policy), start)
         for key, rows in part.items():
             np.testing.assert_array_equal(rows, whole[key][BATCH * start :])
