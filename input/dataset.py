@@ -208,17 +208,15 @@ def verify(info: DatasetInfo, directory: str, split: str) -> None:
             f"split={split!r} of {directory} is empty. Convert again with a "
             "larger fraction for it, or do not use it."
         )
-    with futures.ThreadPoolExecutor(_STAT_THREADS) as pool:
-        paths = [os.path.join(directory, shard.file) for shard in shards]
-        sizes = list(pool.map(_size, paths))
+    found = sizes([os.path.join(directory, shard.file) for shard in shards])
     missing = [
         shard.file
-        for shard, size in zip(shards, sizes, strict=True)
+        for shard, size in zip(shards, found, strict=True)
         if size is None
     ]
     changed = [
         f"{shard.file} has {size:,} bytes, not {shard.bytes:,}"
-        for shard, size in zip(shards, sizes, strict=True)
+        for shard, size in zip(shards, found, strict=True)
         if size is not None and size != shard.bytes
     ]
     for problem, names in (("missing", missing), ("damaged", changed)):
@@ -229,6 +227,12 @@ def verify(info: DatasetInfo, directory: str, split: str) -> None:
                 f"{problem}: {_some(names)}. Copy the data set again, or "
                 "convert it again."
             )
+
+
+def sizes(paths: Sequence[str]) -> list[int | None]:
+    """Returns the bytes of each file, None where there is no such file."""
+    with futures.ThreadPoolExecutor(_STAT_THREADS) as pool:
+        return list(pool.map(_size, paths))
 
 
 def _size(path: str) -> int | None:

@@ -3,7 +3,6 @@
 import contextlib
 import logging as python_logging
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -143,15 +142,6 @@ def run(
             return _fail(error, BAD_DATA)
         except _FAILURES as error:
             return _fail(error, 1)
-        except tf.errors.OpError as error:
-            if not _is_of_data(error):
-                raise
-            reason = re.sub(r"\s*\[*\{\{.*", "", error.message.splitlines()[0])
-            return _fail(
-                f"The data cannot be read: {reason}. A shard has been damaged "
-                "since the conversion; convert it again.",
-                BAD_DATA,
-            )
 
     logging.set_verbosity(logging.INFO)
     # Their notices would drown ours.
@@ -159,16 +149,6 @@ def run(
         python_logging.getLogger(name).setLevel(python_logging.WARNING)
     argv = None if arguments is None else list(arguments)
     app.run(guarded, argv=argv, flags_parser=_parse_flags)
-
-
-def _is_of_data(error: tf.errors.OpError) -> bool:
-    """Returns whether an error comes from reading the data set."""
-    kinds = (
-        tf.errors.DataLossError,
-        tf.errors.InvalidArgumentError,
-        tf.errors.NotFoundError,
-    )
-    return isinstance(error, kinds) and "IteratorGetNext" in str(error)
 
 
 def _parse_flags(arguments: Sequence[str]) -> list[str]:

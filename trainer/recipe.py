@@ -264,6 +264,6 @@ class Recipe:
         """
         if self.warm_start is not None:
             warm_start.check(self.warm_start)
-        self.train_data.source.check(self.train_data.split)
+        self.train_data.check()
         for data in self.evaluations:
             data.source.check(data.split)

@@ -5,6 +5,7 @@ from trainer import (
     agreement,
     best,
     checkpoint,
+    damage_log,
     divergence,
     early,
     loop,
@@ -149,6 +150,9 @@ class Stretches:
             (loop.always, bar),
             (loop.always, log.gather),
             (log_due, log.write),
+            *damage_log.actions(
+                recipe.train_data, self._parts.engine, self._out
+            ),
         ]
         if recipe.eval_data is not None:
             plan.append((evaluate_due, self.evaluations[0]))

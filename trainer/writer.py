@@ -40,9 +40,10 @@ class Writer:
         """Writes one line.
 
         Args:
-            kind: `train`, `eval`, `run` or `rollback`.
+            kind: `train`, `eval`, `run`, `rollback` or `corrupt`.
             step: Steps taken when the values were true.
-            values: Numbers go to TensorBoard too, those of `train` and `eval`.
+            values: Those of `train` and `eval` go to TensorBoard too, as far
+                as they are numbers.
         """
         if not self._enabled:
             return
