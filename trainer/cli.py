@@ -10,6 +10,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from input import errors as input_errors
+from input import gcs
 from trainer import bindings, config, engine, errors, files, recipe
 
 BAD_CONFIG = 2
@@ -79,7 +80,7 @@ def check_writable(model_dir: str) -> None:
     probe = os.path.join(model_dir, f".probe-{os.getpid()}")
     try:
         files.write_atomically(probe, b"")
-        tf.io.gfile.remove(probe)
+        files.remove(probe)
     except (tf.errors.OpError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise errors.ConfigError(
@@ -110,7 +111,7 @@ def run(
             return _fail(error, BAD_CONFIG)
         except input_errors.DataError as error:
             return _fail(error, BAD_DATA)
-        except errors.EngineError as error:
+        except (errors.EngineError, gcs.StorageError) as error:
             return _fail(error, 1)
         except tf.errors.OpError as error:
             if not _is_of_data(error):

@@ -7,6 +7,7 @@ flag or config; 3 bad data; 75 stopped by a signal with a checkpoint committed,
 run it again; 1 anything else.
 """
 
+import contextlib
 import time
 
 from absl import flags, logging
@@ -17,6 +18,7 @@ from trainer import (
     cli,
     config,
     errors,
+    owner,
     plan,
     report,
     rundir,
@@ -44,11 +46,11 @@ _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
 def main() -> int:
     """Trains, evaluates and reports; returns the exit code."""
     stop = actions.StopOnSignal()
-    with stop.watch():
-        return _main(stop)
+    with stop.watch(), contextlib.ExitStack() as held:
+        return _main(stop, held)
 
 
-def _main(stop: actions.StopOnSignal) -> int:
+def _main(stop: actions.StopOnSignal, held: contextlib.ExitStack) -> int:
     began = time.monotonic()
     if _PLAN_FILE.value and not _DRY_RUN.value:
         raise errors.ConfigError(
@@ -68,6 +70,7 @@ def _main(stop: actions.StopOnSignal) -> int:
 
     def check_model_dir() -> None:
         cli.check_writable(model_dir)
+        held.enter_context(owner.own(model_dir))
         if not _ALLOW_CONFIG_CHANGE.value:
             rundir.check(model_dir, parts, operative_config)
 

@@ -8,14 +8,16 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from trainer import files
+
 Scalar = float | int | str
 
 
 class Writer:
     """Appends to the metrics of a run; a no-op on all hosts but the chief.
 
-    A restarted run appends as well: where a step occurs twice, the later line
-    counts.
+    A restarted run appends as well, and so does an evaluation beside it: where
+    a step occurs twice, the later line counts.
 
     Attributes:
         board_dir: Where TensorBoard's files go.
@@ -38,10 +40,10 @@ class Writer:
         if not self._enabled:
             return
         line = {"kind": kind, "step": step, "time": round(time.time(), 3)}
-        with tf.io.gfile.GFile(self._path, "a") as file:
-            # JSON knows no inf and nan: null.
-            known = {n: v if _finite(v) else None for n, v in values.items()}
-            file.write(json.dumps(line | known, allow_nan=False) + "\n")
+        # JSON knows no inf and nan: null.
+        known = {n: v if _finite(v) else None for n, v in values.items()}
+        text = json.dumps(line | known, allow_nan=False) + "\n"
+        files.append(self._path, text.encode())
         if kind == "run":
             return
         with self._board(str(values.get("split", kind))).as_default(step):
