@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import mimetypes
 import os
 import random
 import time
@@ -107,7 +108,8 @@ def write(path: str, content: bytes, generation: int | None = None) -> int:
     bucket, name = _split(path)
     with _explained(path):
         blob = _client().bucket(bucket).blob(name)
-        blob.upload_from_string(content, if_generation_match=generation)
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        blob.upload_from_string(content, kind, if_generation_match=generation)
         return int(blob.generation)
 
 
@@ -160,7 +162,8 @@ def remove(path: str, generation: int | None = None) -> None:
 def sizes(folder: str) -> dict[str, int]:
     """Returns the bytes of all objects below a folder, by their names in it.
 
-    A thousand objects take one request.
+    A thousand objects take one request. The empty objects `FOLDER/` that
+    TensorFlow and other tools make are left out.
 
     Raises:
         StorageError: There is no such bucket, or it cannot be listed.
@@ -168,7 +171,11 @@ def sizes(folder: str) -> dict[str, int]:
     bucket, name = _split(folder.rstrip("/") + "/")
     with _explained(folder):
         found = _client().list_blobs(bucket, prefix=name)
-        return {blob.name[len(name) :]: int(blob.size) for blob in found}
+        return {
+            blob.name[len(name) :]: int(blob.size)
+            for blob in found
+            if not blob.name.endswith("/")
+        }
 
 
 def upload(folder: str, names: Sequence[str], to: str) -> None:

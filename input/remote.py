@@ -46,11 +46,7 @@ def fetched(directory: str) -> Iterator[str]:
 
 
 def _fetch(directory: str, local: str) -> None:
-    sizes = {
-        name: size
-        for name, size in gcs.sizes(directory).items()
-        if not name.endswith("/")  # what some tools make of a folder
-    }
+    sizes = gcs.sizes(directory)
     if not sizes:
         raise UsageError(
             f"--input={directory}: not found, or empty. Give a folder that "

@@ -38,6 +38,12 @@ from cryptography.x509.oid import NameOID
 from gcp_storage_emulator import exceptions, server, storage
 from gcp_storage_emulator.handlers import buckets as bucket_handlers
 
+# An empty upload in the only form that the emulator takes it in.
+_NOTHING_TYPE = "multipart/related; boundary=x"
+_NOTHING = (
+    b"--x\r\nContent-Type: application/json\r\n\r\n{}\r\n"
+    b"--x\r\nContent-Type: application/octet-stream\r\n\r\n\r\n--x--\r\n"
+)
 _HOSTS = ("www.googleapis.com", "storage.googleapis.com")
 
 
@@ -107,6 +113,8 @@ class _Storage(storage.Storage):
         # A resumable upload has its precondition in its first request.
         expected = self._of_uploads.pop(upload, self.expected)
         self._check(bucket, name, expected)
+        # It names the host that the writer knows, not the reader.
+        del resource["mediaLink"]
         super().create_file(bucket, name, content, resource, upload)
 
     def create_resumable_upload(self, bucket, name, resource):
@@ -141,11 +149,17 @@ class _Handler(server.RequestHandler):
     def _serve(self) -> None:
         self.close_connection = True
         body = self._read_body()
+        query = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)
+        if not body and query.get("uploadType") == ["media"]:
+            # TensorFlow marks a folder so.
+            body = _NOTHING
+            self.path = self.path.replace("=media", "=multipart", 1)
+            del self.headers["Content-Type"]
+            self.headers["Content-Type"] = _NOTHING_TYPE
         del self.headers["Transfer-Encoding"]
         del self.headers["Content-Length"]
         self.headers["Content-Length"] = str(len(body))
         self.rfile = io.BytesIO(body)
-        query = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)
         with self.storage.lock:
             self.storage.expected = _integer(query.get("ifGenerationMatch"))
             self.storage.wanted = _integer(query.get("generation"))
@@ -158,17 +172,27 @@ class _Handler(server.RequestHandler):
 
     def _read_body(self) -> bytes:
         """Reads to the end; a client that is killed leaves no half object."""
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            body = b""
-            while size := int(self.rfile.readline().strip() or b"0", 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            return body
-        size = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(size)
-        if len(body) < size:
-            raise ConnectionAbortedError
+        # TensorFlow says how long a body is, and sends it in chunks.
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self._read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self._read_line(), 16):
+            body += self._read(size)
+            self._read_line()
+        self._read_line()
         return body
+
+    def _read(self, size: int) -> bytes:
+        data = self.rfile.read(size)
+        if len(data) < size:
+            raise ConnectionAbortedError
+        return data
+
+    def _read_line(self) -> bytes:
+        line = self.rfile.readline()
+        if not line.endswith(b"\n"):
+            raise ConnectionAbortedError
+        return line.strip()
 
     def _refuse(self) -> None:
         message = {"error": {"code": 412, "message": "conditionNotMet"}}

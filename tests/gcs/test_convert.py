@@ -2,11 +2,18 @@
 
 import pathlib
 
+import numpy as np
 import pytest
 
 from input import dataset, gcs
 from input.errors import DataError
-from tests.input.conftest import contents, make_folder, run_convert
+from tests.input.conftest import (
+    contents,
+    idx_pixels,
+    make_folder,
+    run_convert,
+    write_idx,
+)
 
 
 def objects(folder: str) -> dict[str, bytes]:
@@ -73,8 +80,11 @@ def test_from_gs_gives_the_bytes_of_a_local_conversion(
     assert contents(tmp_path / "a") == objects(f"{folder}/c")
 
 
-def test_idx_from_gs(folder: str, idx: pathlib.Path) -> None:
-    put(idx, f"{folder}/idx")
+def test_idx_from_gs(folder: str, tmp_path: pathlib.Path) -> None:
+    labels = np.arange(50, dtype=np.uint8) % 10
+    write_idx(tmp_path / "idx", "train", idx_pixels()[:40], labels[:40])
+    write_idx(tmp_path / "idx", "t10k", idx_pixels()[40:], labels[40:])
+    put(tmp_path / "idx", f"{folder}/idx")
     flags = ("--source=idx", f"--input={folder}/idx")
     assert run_convert(*flags, f"--output={folder}/out") == 0
     assert dataset.load(f"{folder}/out").examples("test") == 10
