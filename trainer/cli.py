@@ -11,13 +11,19 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from input import errors as input_errors
+from input import gcs
 from trainer import bindings, config, engine, errors, files, recipe
 
 BAD_CONFIG = 2
 BAD_DATA = 3
 PREEMPTED = 75
 
-_FAILURES = (errors.EngineError, errors.DivergedError, errors.CheckpointError)
+_FAILURES = (
+    errors.EngineError,
+    errors.DivergedError,
+    errors.CheckpointError,
+    gcs.StorageError,
+)
 
 _GIN_FILE = flags.DEFINE_multi_string(
     "gin_file",
@@ -109,7 +115,7 @@ def check_writable(model_dir: str) -> None:
     probe = os.path.join(model_dir, f".probe-{os.getpid()}")
     try:
         files.write_atomically(probe, b"")
-        tf.io.gfile.remove(probe)
+        files.remove(probe)
     except (tf.errors.OpError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise errors.ConfigError(

@@ -10,6 +10,8 @@ Results go to metrics.jsonl, TensorBoard and the evaluation folder of
 config, or nothing to evaluate; 3 bad data.
 """
 
+import contextlib
+import os
 import time
 
 from absl import flags, logging
@@ -22,6 +24,7 @@ from trainer import (
     config,
     errors,
     follow,
+    owner,
     report,
     results,
     rundir,
@@ -65,6 +68,11 @@ _FREE = (
 
 def main() -> int:
     """Evaluates; returns the exit code."""
+    with contextlib.ExitStack() as held:
+        return _main(held)
+
+
+def _main(held: contextlib.ExitStack) -> int:
     recipe = cli.load_recipe()
     model_dir = cli.require_model_dir()
     if not recipe.evaluations:
@@ -79,9 +87,14 @@ def main() -> int:
     )
     parts = session.build(recipe, on)
     operative_config = config.operative_config()
-    agreement.on_chief(
-        on, lambda: rundir.check(model_dir, parts, operative_config, _FREE)
-    )
+
+    def check_model_dir() -> None:
+        rundir.check(model_dir, parts, operative_config, _FREE)
+        folder = os.path.join(model_dir, "evaluation")
+        cli.check_writable(folder)
+        held.enter_context(owner.own(folder))
+
+    agreement.on_chief(on, check_model_dir)
     checkpoints = follow.Follower(
         model_dir,
         parts,

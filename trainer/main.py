@@ -7,6 +7,7 @@ flag or config; 3 bad data; 75 stopped by a signal, with a checkpoint of all
 that has been trained, run it again; 1 anything else.
 """
 
+import contextlib
 import time
 
 from absl import flags, logging
@@ -19,6 +20,7 @@ from trainer import (
     engine,
     errors,
     maintenance,
+    owner,
     plan,
     report,
     results,
@@ -52,8 +54,12 @@ def main() -> int:
     with cli.exit_on_signal():
         recipe, on, model_dir = _start()
         stop = actions.StopOnSignal()
-        with stop.watch(), maintenance.watch(stop, maintenance.server()):
-            return _run(recipe, on, model_dir, stop, began)
+        with (
+            stop.watch(),
+            maintenance.watch(stop, maintenance.server()),
+            contextlib.ExitStack() as held,
+        ):
+            return _run(recipe, on, model_dir, stop, held, began)
 
 
 def _start() -> tuple[recipe_lib.Recipe, engine.Engine, str]:
@@ -75,6 +81,7 @@ def _run(
     on: engine.Engine,
     model_dir: str,
     stop: actions.StopOnSignal,
+    held: contextlib.ExitStack,
     began: float,
 ) -> int:
     agreement.check_same_config(
@@ -93,6 +100,7 @@ def _run(
 
     def check_model_dir() -> None:
         cli.check_writable(model_dir)
+        held.enter_context(owner.own(model_dir))
         if not _ALLOW_CONFIG_CHANGE.value:
             rundir.check(model_dir, parts, operative_config)
 

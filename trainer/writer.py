@@ -8,14 +8,16 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from trainer import files
+
 Scalar = float | int | str
 
 
 class Writer:
     """Appends to the metrics of a run; a no-op on all hosts but the chief.
 
-    A restarted run appends as well: where a step occurs twice, the later line
-    counts.
+    A restarted run appends as well, and so does an evaluation beside it: where
+    a step occurs twice, the later line counts.
 
     Args:
         model_dir: Of the run.
@@ -51,10 +53,10 @@ class Writer:
         line["time"] = round(time.time(), 3)
         if self._by is not None:
             line["by"] = self._by
-        with tf.io.gfile.GFile(self._path, "a") as file:
-            # JSON knows no inf and nan: null.
-            known = {n: v if _finite(v) else None for n, v in values.items()}
-            file.write(json.dumps(line | known, allow_nan=False) + "\n")
+        # JSON knows no inf and nan: null.
+        known = {n: v if _finite(v) else None for n, v in values.items()}
+        text = json.dumps(line | known, allow_nan=False) + "\n"
+        files.append(self._path, text.encode())
         if kind not in ("train", "eval"):
             return
         name = str(values.get("split", kind))
