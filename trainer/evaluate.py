@@ -90,6 +90,8 @@ def _main(held: contextlib.ExitStack) -> int:
 
     def check_model_dir() -> None:
         rundir.check(model_dir, parts, operative_config, _FREE)
+        if _ONCE.value and not follow.steps(model_dir):
+            raise _nothing(model_dir)
         folder = os.path.join(model_dir, "evaluation")
         cli.check_writable(folder)
         held.enter_context(owner.own(folder))
@@ -104,15 +106,19 @@ def _main(held: contextlib.ExitStack) -> int:
         latest_only=_LATEST_ONLY.value or _ONCE.value,
     )
     if not _follow(checkpoints, _evaluations(parts, model_dir), on.is_chief):
-        raise errors.ConfigError(
-            f"--model_dir={model_dir} has no checkpoint to evaluate. Train "
-            "there first, or name the directory of another run."
-        )
+        raise _nothing(model_dir)
     if on.is_chief:
         print(f"report: {report.write_report(model_dir)}")
     # A process that leaves early looks like one that has crashed.
     on.exchange(b"done")
     return 0
+
+
+def _nothing(model_dir: str) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"--model_dir={model_dir} has no checkpoint to evaluate. Train there "
+        "first, or name the directory of another run."
+    )
 
 
 def _evaluations(

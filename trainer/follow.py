@@ -51,9 +51,7 @@ class Follower:
         self._parts = parts
         self._done = set(known)
         self._latest_only = latest_only
-        self._checkpoints = checkpoint.Checkpoints(
-            os.path.join(model_dir, "checkpoints")
-        )
+        self._checkpoints = _checkpoints(model_dir)
         self._seen = bool(known)
 
     def next(self, late: bool) -> Next:
@@ -104,6 +102,15 @@ class Follower:
             return False
         archive.assign(self._parts.state.variables(), arrays, path)
         return True
+
+
+def steps(model_dir: str) -> list[int]:
+    """Returns the steps of the checkpoints that are there now."""
+    return _checkpoints(model_dir).steps()
+
+
+def _checkpoints(model_dir: str) -> checkpoint.Checkpoints:
+    return checkpoint.Checkpoints(os.path.join(model_dir, "checkpoints"))
 
 
 def evaluated(
