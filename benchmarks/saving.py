@@ -83,7 +83,9 @@ def _lockstep(case: cases.Case, folder: str, period: int) -> dict[str, Turn]:
         save = None
         if background is not None:
             to = checkpoint.Checkpoints(os.path.join(folder, name))
-            save = saving.Save(parts.engine, parts.state, to, background)
+            save = saving.Save(
+                parts.engine, parts.state, to, background, lambda: None
+            )
         return lambda steps: _steps(parts, take_steps, save, steps, period)
 
     return {

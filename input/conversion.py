@@ -16,7 +16,9 @@ from input import (
     convert_sources,
     convert_split,
     dataset,
+    gcs,
     record_writer,
+    remote,
     staging,
 )
 from input.convert_sources import Picture, Source
@@ -90,8 +92,12 @@ def convert(request: Request) -> Conversion:
     start = time.monotonic()
     directory, output = _checked_places(request)
     fractions = request.split and convert_split.parse_fractions(request.split)
-    with staging.staged(output, overwrite=request.overwrite) as place:
-        source = _read(request, directory)
+    stage = remote.published if gcs.is_remote(output) else staging.staged
+    with (
+        stage(output, overwrite=request.overwrite) as place,
+        remote.fetched(directory) as folder,
+    ):
+        source = _read(request, folder)
         _log_skipped(source.skipped)
         if not fractions and source.default_split:
             fractions = convert_split.parse_fractions(source.default_split)
@@ -119,17 +125,16 @@ def _checked_places(request: Request) -> tuple[str, str]:
         UsageError: They do not exist, or one lies in the other.
     """
     for name, path in (("input", request.input), ("output", request.output)):
-        if "://" in path:
+        if "://" in path and not gcs.is_remote(path):
             raise UsageError(
-                f"--{name}={path}: only local folders can be converted. "
-                "Convert on a local disk and copy the result, for example "
-                "with gcloud storage cp --recursive."
+                f"--{name}={path}: only local folders and gs:// can be "
+                "converted. Copy it to one of them first."
             )
     if not request.output:
         raise UsageError(
             "--output is missing. Give the folder of the data set to be made."
         )
-    output = os.path.realpath(os.path.expanduser(request.output))
+    output = _real_path(request.output)
     if request.source == "digits":
         if request.input:
             logging.warning(
@@ -143,20 +148,33 @@ def _checked_places(request: Request) -> tuple[str, str]:
             f"--input is missing. Give the folder that --source="
             f"{request.source} reads."
         )
-    directory = os.path.realpath(os.path.expanduser(request.input))
-    if not os.path.isdir(directory):
+    directory = _real_path(request.input)
+    if not gcs.is_remote(directory) and not os.path.isdir(directory):
         kind = "is not a folder" if os.path.exists(directory) else "not found"
         raise UsageError(
             f"--input={request.input}: {kind}. Give an existing folder."
         )
-    common = os.path.commonpath([directory, output])
-    if common in (directory, output):
+    if _nested(directory, output):
         raise UsageError(
             f"--output={request.output} and --input={request.input}: one lies "
             "in the other, so that a data set would be mixed up with its "
             "source. Give an output outside the input."
         )
     return directory, output
+
+
+def _real_path(path: str) -> str:
+    if gcs.is_remote(path):
+        return path.rstrip("/")
+    return os.path.realpath(os.path.expanduser(path))
+
+
+def _nested(one: str, other: str) -> bool:
+    """Returns whether of two absolute paths one lies in the other."""
+    if gcs.is_remote(one) != gcs.is_remote(other):
+        return False
+    one, other = (path.removeprefix("gs:/") for path in (one, other))
+    return os.path.commonpath([one, other]) in (one, other)
 
 
 def _read(request: Request, directory: str) -> Source:
@@ -202,7 +220,8 @@ def _check_room(splits: Mapping[str, Sequence[Picture]], place: str) -> None:
         raise UsageError(
             f"--output: the disk of {os.path.dirname(place)} has "
             f"{free / 1e9:.1f} GB free, but the images take "
-            f"{size / 1e9:.1f} GB. Make room, or give a folder elsewhere."
+            f"{size / 1e9:.1f} GB. Make room, or give a folder elsewhere; "
+            "what is uploaded to gs:// is first written to TMPDIR."
         )
 
 

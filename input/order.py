@@ -16,6 +16,7 @@ import tensorflow as tf
 # Keep the two uses of the run's seed apart.
 _SHARD_SALT = 0x5A4D
 _RECORD_SALT = 0x5EC0
+_AT_A_TIME = 4096
 
 ReadShard = Callable[[tf.Tensor], tf.data.Dataset]
 
@@ -82,6 +83,23 @@ class Order:
         ends = np.cumsum(sizes[self.groups(epoch).numpy()].sum(axis=1))
         group = int(np.searchsorted(ends, rest, side="right"))
         return epoch, group, int(rest - (ends[group - 1] if group else 0))
+
+    def shards(self, start: int, stop: int) -> list[int]:
+        """Returns which shards the records of some positions are in, rising.
+
+        No shard is read: the order depends on their sizes alone.
+        """
+        sizes = tf.constant(self.shard_sizes, tf.int64)
+        origins = self.records(
+            lambda shard: tf.data.Dataset.from_tensors(shard).repeat(
+                sizes[shard]
+            ),
+            start,
+        )
+        found: set[int] = set()
+        for some in origins.take(stop - start).batch(_AT_A_TIME):
+            found.update(some.numpy().tolist())
+        return sorted(found)
 
     def _group(
         self,

@@ -13,8 +13,7 @@ from typing import Literal
 import tensorflow as tf
 from absl import logging
 
-from input import decode as decode_lib
-from input import errors, order, rows, sources, spec
+from input import damage, errors, order, records, rows, spec
 
 ShardBy = Literal["auto", "file", "record"]
 
@@ -23,26 +22,7 @@ _SMALL_SPLIT_BYTES = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Split:
-    """A split of a data set and how its images are decoded."""
-
-    source: sources.Source
-    split: str
-    decode: decode_lib.Decoder = decode_lib.AsStored()
-
-    @property
-    def examples(self) -> int:
-        """Examples in the split."""
-        return self.source.info.examples(self.split)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the images in a batch."""
-        return self.decode.output_shape(self.source.info)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainData(_Split):
+class TrainData(records.Split):
     """The training split, read for ever.
 
     Attributes:
@@ -56,17 +36,57 @@ class TrainData(_Split):
             the sequence of global batches is the same at any number of hosts.
             `auto`: `record` for small splits and where there are fewer files
             than hosts, else `file`.
+        on_corrupt: What to do about damaged files. `fail`: end, and say
+            where the damage is. `skip_record`, `skip_file`: go on without
+            what is lost, see `damage.Reader`. A lost record keeps its place
+            in the batch, as a row of mask 0.
+        max_corrupt_fraction: Share of the split, in [0, 1], that may be lost
+            before training ends nevertheless.
+        ledger: What has been lost so far.
     """
 
     split: str = "train"
     shuffle_bytes: int = 1 << 30
     shard_by: ShardBy = "auto"
+    on_corrupt: damage.OnCorrupt = "fail"
+    max_corrupt_fraction: float = 0.001
+    ledger: damage.Ledger = dataclasses.field(
+        default_factory=damage.Ledger, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.shuffle_bytes < 1:
             raise ValueError(
                 f"shuffle_bytes={self.shuffle_bytes} must be at least 1 byte."
             )
+        if not 0 <= self.max_corrupt_fraction <= 1:
+            raise ValueError(
+                f"max_corrupt_fraction={self.max_corrupt_fraction} must be in "
+                "[0, 1]: the share of the examples that may be lost."
+            )
+
+    def check(self) -> None:
+        """Looks at every file of the split before training starts.
+
+        Raises:
+            errors.DataError: The split is empty, or cannot be read as far as
+                `on_corrupt` asks.
+        """
+        reader = self._reader
+        if reader is None or not self.examples:
+            self.source.check(self.split)
+            return
+        found = reader.survey()
+        self.ledger.note(found)
+        self.check_budget(found)
+
+    def check_budget(self, found: Sequence[damage.Damage]) -> None:
+        """Raises errors.DataError where more is lost than may be."""
+        damage.check_budget(
+            found,
+            examples=self.examples,
+            max_fraction=self.max_corrupt_fraction,
+        )
 
     def dataset(
         self,
@@ -98,15 +118,9 @@ class TrainData(_Split):
             global_batch_size, micro_batches
         )
         by_file = self._resolve_shard_by(host.count) == "file"
-        host_batch_size = replica_batch_size * host.replicas
-        batch_size = host_batch_size if by_file else global_batch_size
+        shards, batch_size = self._share(host, by_file, global_batch_size)
         start = start_step * batch_size
-        shards = [
-            i
-            for i in range(len(self.source.info.splits[self.split]))
-            if not by_file or i % host.count == host.index
-        ]
-        stream = self._stream(shards, seed, start).enumerate(start)
+        stream = self.stream(shards, seed, start).enumerate(start)
         if not by_file:
             stream = rows.of_host(
                 stream, host, global_batch_size // micro_batches
@@ -122,7 +136,10 @@ class TrainData(_Split):
         ) -> dict[str, tf.Tensor]:
             index, record = item
             parts = [stream_number, position // 2**31, position % 2**31]
-            return _example(self, index, record, _fold(seed, parts))
+            folded = _fold(seed, parts)
+            if self.on_corrupt == "fail":
+                return records.example(self, index, record, folded)
+            return records.example_or_padding(self, index, record, folded)
 
         images = stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
         batches = _finish(images, replica_batch_size, self.image_shape, "train")
@@ -133,22 +150,74 @@ class TrainData(_Split):
             )
         )
 
-    def _stream(
-        self, shards: list[int], seed: int, position: int
-    ) -> tf.data.Dataset:
-        """Returns (index, record) pairs in training order."""
+    def shards_read(
+        self,
+        host: spec.HostShare,
+        *,
+        global_batch_size: int,
+        seed: int,
+        steps: range,
+    ) -> list[str]:
+        """Returns the names of the shards that some batches are read from.
+
+        Args:
+            host: Whose reading is meant.
+            global_batch_size: Rows of a batch over all hosts.
+            seed: Seed of the order.
+            steps: Global batches of the stream, one after the other.
+        """
+        by_file = self._resolve_shard_by(host.count) == "file"
+        shards, batch_size = self._share(host, by_file, global_batch_size)
+        found = self._order(shards, seed).shards(
+            steps.start * batch_size, steps.stop * batch_size
+        )
         infos = self.source.info.splits[self.split]
-        reading = order.Order(
+        return [infos[shards[i]].file or f"shard {shards[i]}" for i in found]
+
+    def _share(
+        self, host: spec.HostShare, by_file: bool, global_batch_size: int
+    ) -> tuple[list[int], int]:
+        """Returns the shards that a host reads, and its records of a batch."""
+        shards = range(len(self.source.info.splits[self.split]))
+        if not by_file:
+            return list(shards), global_batch_size
+        own = [i for i in shards if i % host.count == host.index]
+        return own, global_batch_size // host.count
+
+    def _order(self, shards: Sequence[int], seed: int) -> order.Order:
+        """Returns the order in which shards are read for training."""
+        infos = self.source.info.splits[self.split]
+        return order.Order(
             shard_sizes=tuple(infos[i].examples for i in shards),
             group_size=order.group_size(
                 tuple(infos[i].bytes for i in shards), self.shuffle_bytes
             ),
             seed=seed,
         )
+
+    def stream(
+        self, shards: Sequence[int], seed: int, position: int
+    ) -> tf.data.Dataset:
+        """Returns the endless (index, record) pairs in training order.
+
+        Args:
+            shards: Numbers of the files to read.
+            seed: Seed of the order, any int32.
+            position: Records to leave out.
+        """
         numbers = tf.constant(shards, tf.int64)
-        return reading.records(
-            lambda i: _indexed(self.source, self.split, numbers[i]), position
+        return self._order(shards, seed).records(
+            lambda i: records.indexed(self, numbers[i], self._reader), position
         )
+
+    @property
+    def _reader(self) -> damage.Reader | None:
+        """What reads on behind damage, if that is wanted."""
+        paths = self.source.paths(self.split)
+        if self.on_corrupt == "fail" or not paths:
+            return None
+        shards = self.source.info.shards(self.split)
+        return damage.Reader(shards, paths, self.on_corrupt, self.ledger)
 
     def _resolve_shard_by(self, hosts: int) -> ShardBy:
         shards = self.source.info.splits[self.split]
@@ -176,7 +245,7 @@ class TrainData(_Split):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvalData(_Split):
+class EvalData(records.Split):
     """A split to evaluate on, read once.
 
     Attributes:
@@ -203,7 +272,7 @@ class EvalData(_Split):
         replica_batch_size = host.replica_batch_size(global_batch_size)
         shards = len(self.source.info.splits[self.split])
         stream = tf.data.Dataset.range(shards).interleave(
-            lambda i: _indexed(self.source, self.split, i),
+            lambda i: records.indexed(self, i),
             cycle_length=min(shards, 16),
             block_length=16,
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -217,10 +286,8 @@ class EvalData(_Split):
         )
         stream = rows.of_host(stream.enumerate(), host, global_batch_size)
         images = stream.map(
-            lambda _, item: tf.cond(
-                item[0] < 0,
-                lambda: _padding(self.image_shape),
-                lambda: _example(self, item[0], item[1], tf.constant([0, 0])),
+            lambda _, item: records.example_or_padding(
+                self, item[0], item[1], tf.constant([0, 0])
             ),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
@@ -235,57 +302,6 @@ def _fold(seed: int, parts: Sequence[tf.Tensor | int]) -> tf.Tensor:
             folded, tf.cast(part, tf.int32)
         )
     return folded
-
-
-def _indexed(
-    source: sources.Source, split: str, shard: tf.Tensor
-) -> tf.data.Dataset:
-    """Returns (position in the split, record) pairs of one shard."""
-    sizes = [s.examples for s in source.info.splits[split]]
-    starts = tf.cumsum(tf.constant(sizes, tf.int64), exclusive=True)
-    return source.read(split, shard).enumerate(starts[shard])
-
-
-def _example(
-    data: TrainData | EvalData,
-    index: tf.Tensor,
-    record: tf.Tensor,
-    seed: tf.Tensor,
-) -> dict[str, tf.Tensor]:
-    """Returns one decoded element of a batch."""
-    shape = data.image_shape
-    image, label = data.source.parse(
-        record, lambda encoded: data.decode(encoded, seed, shape), shape
-    )
-    classes = len(data.source.info.class_names)
-    with tf.control_dependencies(
-        [
-            tf.debugging.assert_less(
-                label,
-                classes,
-                f"A record of split {data.split!r} has a label that is not "
-                f"below the {classes} classes of the data set.",
-            ),
-            tf.debugging.assert_non_negative(
-                label, f"A record of split {data.split!r} has a label below 0."
-            ),
-        ]
-    ):
-        return {
-            spec.IMAGE: tf.identity(image),
-            spec.LABEL: label,
-            spec.MASK: tf.constant(1.0),
-            spec.INDEX: index,
-        }
-
-
-def _padding(shape: tuple[int, int, int]) -> dict[str, tf.Tensor]:
-    return {
-        spec.IMAGE: tf.zeros(shape, tf.uint8),
-        spec.LABEL: tf.constant(0),
-        spec.MASK: tf.constant(0.0),
-        spec.INDEX: tf.constant(-1, tf.int64),
-    }
 
 
 def _finish(

@@ -28,6 +28,9 @@ class Source(Protocol):
     def check(self, split: str) -> None:
         """Raises errors.DataError where the split cannot be read in full."""
 
+    def paths(self, split: str) -> tuple[str, ...]:
+        """Returns where the shards are; nothing where there are no files."""
+
     def read(self, split: str, shard: tf.Tensor) -> tf.data.Dataset:
         """Returns the serialised records of one shard (its int64 index)."""
 
@@ -68,14 +71,16 @@ class TFRecords:
         """Holds the files of the split against dataset.json."""
         dataset.verify(self.info, self.data_dir, split)
 
+    def paths(self, split: str) -> tuple[str, ...]:
+        """Returns the files of the split."""
+        return tuple(
+            os.path.join(self.data_dir, shard.file)
+            for shard in self.info.shards(split)
+        )
+
     def read(self, split: str, shard: tf.Tensor) -> tf.data.Dataset:
         """Returns the serialised tf.train.Examples of one file."""
-        paths = tf.constant(
-            [
-                os.path.join(self.data_dir, s.file)
-                for s in self.info.splits[split]
-            ]
-        )
+        paths = tf.constant(self.paths(split))
         # 8 MiB reads: on gs:// each is a request.
         return tf.data.TFRecordDataset(paths[shard], buffer_size=8 << 20)
 
@@ -164,6 +169,11 @@ class Synthetic:
     def check(self, split: str) -> None:
         """Raises errors.DataError for an unknown split."""
         self.info.examples(split)
+
+    def paths(self, split: str) -> tuple[str, ...]:
+        """Returns nothing: there are no files."""
+        del split
+        return ()
 
     def read(self, split: str, shard: tf.Tensor) -> tf.data.Dataset:
         """Returns the numbers of the examples, as strings."""

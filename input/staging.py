@@ -88,6 +88,11 @@ def staged(output: str, *, overwrite: bool) -> Iterator[str]:
         raise
 
 
+def is_of_dataset(name: str) -> bool:
+    """Returns whether a file is named like one of a data set."""
+    return _DATASET_FILE.fullmatch(name) is not None
+
+
 def _check_free(output: str, overwrite: bool) -> None:
     if os.path.lexists(output) and not os.path.isdir(output):
         raise UsageError(
@@ -117,7 +122,7 @@ def _move(place: str, output: str) -> None:
     except OSError:
         os.rename(old, output)
         raise
-    foreign = [n for n in os.listdir(old) if not _DATASET_FILE.fullmatch(n)]
+    foreign = [n for n in os.listdir(old) if not is_of_dataset(n)]
     if not foreign:
         shutil.rmtree(old, ignore_errors=True)
         return

@@ -1,6 +1,7 @@
 """Shared fixtures. The CPU is split in four before TensorFlow starts."""
 
 import pathlib
+from collections.abc import Callable
 
 import pytest
 import tensorflow as tf
@@ -35,15 +36,20 @@ def write_dataset(
     sizes: tuple[int, ...] = (5, 3, 4),
     split: str = "train",
     classes: int = 3,
+    label: Callable[[int], int] | None = None,
 ) -> dataset.DatasetInfo:
-    """Shards of 4x4 grey PNGs; pixel (0, 0) is the number of the example."""
+    """Shards of 4x4 grey PNGs; pixel (0, 0) is the number of the example.
+
+    Labels go round robin, or are what `label` makes of the number.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     shards, number = [], 0
+    label = label or (lambda number: number % classes)
     for i, size in enumerate(sizes):
         name = f"{split}-{i:05d}-of-{len(sizes):05d}.tfrecord"
         with tf.io.TFRecordWriter(str(directory / name)) as writer:
             for _ in range(size):
-                writer.write(_example(number, number % classes))
+                writer.write(_example(number, label(number)))
                 number += 1
         length = (directory / name).stat().st_size
         shards.append(dataset.Shard(file=name, examples=size, bytes=length))
@@ -55,7 +61,10 @@ def write_dataset(
         channel_std=(5.0,),
         fingerprint="0" * 64,
         label_counts={
-            split: tuple(len(range(i, number, classes)) for i in range(classes))
+            split: tuple(
+                sum(label(n) == i for n in range(number))
+                for i in range(classes)
+            )
         },
     )
     dataset.save(info, str(directory))

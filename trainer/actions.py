@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +11,6 @@ from absl import logging
 
 from trainer import (
     agreement,
-    errors,
     evaluation,
     loop,
     progress,
@@ -72,18 +70,6 @@ def merge(stretches: list[loop.Progress]) -> loop.Progress:
         seconds=sum(p.seconds for p in stretches),
         input_wait_seconds=sum(p.input_wait_seconds for p in stretches),
     )
-
-
-def stop_when_diverged(latest: loop.Progress) -> None:
-    """Raises errors.DivergedError where the loss is not finite."""
-    if not math.isfinite(latest.loss):
-        raise errors.DivergedError(
-            f"The loss is {latest.loss} at step {latest.step} (within the last "
-            f"{latest.steps} steps); learning rate {latest.learning_rate:.3g}, "
-            f"gradient norm {latest.gradient_norm:.3g}. No checkpoint of this "
-            "state is written. Lower the learning rate, lengthen the warm-up "
-            "or set the optimizer's clip_norm."
-        )
 
 
 class Evaluate:

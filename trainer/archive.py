@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from input import gcs
 from trainer import errors, files
 
 _FORMAT = 2
@@ -51,7 +52,7 @@ def write(
     Raises:
         OSError: The disk fails; so does tf.errors.OpError.
     """
-    folder = path if files.is_remote(path) else temporary
+    folder = path if gcs.is_remote(path) else temporary
     tf.io.gfile.makedirs(folder)
     # An archive member cannot be named like a path on every system.
     keys = {name: f"{i:05d}" for i, name in enumerate(arrays)}
@@ -118,7 +119,7 @@ def _checksum(manifest: Mapping[str, Any]) -> str:
 
 def commits_by_manifest(path: str) -> bool:
     """Returns whether checkpoints there may lie beside half-written ones."""
-    return files.is_remote(path)
+    return gcs.is_remote(path)
 
 
 def is_committed(path: str) -> bool:
@@ -128,7 +129,7 @@ def is_committed(path: str) -> bool:
 
 def remove(path: str, temporary: str) -> None:
     """Removes a checkpoint; it stops to count before its files go."""
-    if files.is_remote(path):
+    if gcs.is_remote(path):
         manifest = os.path.join(path, _MANIFEST)
         if tf.io.gfile.exists(manifest):
             tf.io.gfile.remove(manifest)

@@ -3,7 +3,6 @@
 import contextlib
 import logging as python_logging
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,13 +11,19 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from input import errors as input_errors
+from input import gcs
 from trainer import bindings, config, engine, errors, files, recipe
 
 BAD_CONFIG = 2
 BAD_DATA = 3
 PREEMPTED = 75
 
-_FAILURES = (errors.EngineError, errors.DivergedError, errors.CheckpointError)
+_FAILURES = (
+    errors.EngineError,
+    errors.DivergedError,
+    errors.CheckpointError,
+    gcs.StorageError,
+)
 
 _GIN_FILE = flags.DEFINE_multi_string(
     "gin_file",
@@ -110,7 +115,7 @@ def check_writable(model_dir: str) -> None:
     probe = os.path.join(model_dir, f".probe-{os.getpid()}")
     try:
         files.write_atomically(probe, b"")
-        tf.io.gfile.remove(probe)
+        files.remove(probe)
     except (tf.errors.OpError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise errors.ConfigError(
@@ -143,15 +148,6 @@ def run(
             return _fail(error, BAD_DATA)
         except _FAILURES as error:
             return _fail(error, 1)
-        except tf.errors.OpError as error:
-            if not _is_of_data(error):
-                raise
-            reason = re.sub(r"\s*\[*\{\{.*", "", error.message.splitlines()[0])
-            return _fail(
-                f"The data cannot be read: {reason}. A shard has been damaged "
-                "since the conversion; convert it again.",
-                BAD_DATA,
-            )
 
     logging.set_verbosity(logging.INFO)
     # Their notices would drown ours.
@@ -159,16 +155,6 @@ def run(
         python_logging.getLogger(name).setLevel(python_logging.WARNING)
     argv = None if arguments is None else list(arguments)
     app.run(guarded, argv=argv, flags_parser=_parse_flags)
-
-
-def _is_of_data(error: tf.errors.OpError) -> bool:
-    """Returns whether an error comes from reading the data set."""
-    kinds = (
-        tf.errors.DataLossError,
-        tf.errors.InvalidArgumentError,
-        tf.errors.NotFoundError,
-    )
-    return isinstance(error, kinds) and "IteratorGetNext" in str(error)
 
 
 def _parse_flags(arguments: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import io
 import logging
 import math
 import os
@@ -19,10 +20,10 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
 import typeguard
 
 import gin
+from input import gcs
 from trainer import errors
 
 _REPO = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -150,6 +151,7 @@ def parse(gin_files: Sequence[str], gin_params: Sequence[str]) -> None:
     """
     gin.clear_config()
     gin.add_config_file_search_path(_REPO)
+    gin.config.register_file_reader(_open_remote, _is_remote_file)
     paths = [_find_file(path) for path in gin_files]
     # gin logs "Path not found" for each folder but the right one.
     logging.disable(logging.ERROR)
@@ -188,12 +190,14 @@ def _check_macros(gin_params: Sequence[str]) -> None:
 
 def _find_file(path: str) -> str:
     """Returns the path in full; gin takes a/b.gin for a file in a package."""
+    if gcs.is_remote(path):
+        if _is_remote_file(path):
+            return path
+        raise errors.ConfigError(f"--gin_file={path}: no such object.")
     for folder in (os.getcwd(), _REPO):
         found = os.path.join(folder, path)
         if os.path.isfile(found):
             return found
-    if path.startswith("gs://") and tf.io.gfile.exists(path):
-        return path
     recipes = sorted(
         os.path.join("gin", file)
         for file in os.listdir(os.path.join(_REPO, "gin"))
@@ -205,6 +209,17 @@ def _find_file(path: str) -> str:
         f"--gin_file={path}: no such file in {os.getcwd()} or {_REPO}.{hint} "
         f"Recipes here: {', '.join(recipes)}."
     )
+
+
+def _is_remote_file(path: str) -> bool:
+    try:
+        return gcs.is_remote(path) and gcs.exists(path)
+    except gcs.StorageError as error:
+        raise errors.ConfigError(f"--gin_file: {error}") from error
+
+
+def _open_remote(path: str) -> io.StringIO:
+    return io.StringIO(gcs.read(path).content.decode())
 
 
 def _parse_message(error: Exception) -> str:

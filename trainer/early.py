@@ -9,7 +9,6 @@ An empty file, made by hand, counts from now on.
 import json
 import os
 
-import tensorflow as tf
 from absl import logging
 
 from trainer import engine, files, loop
@@ -19,32 +18,38 @@ _FILE = "STOP"
 
 def ask(model_dir: str, step: int, reason: str) -> None:
     """Asks for the end of training at a step; an earlier request stays."""
-    path = os.path.join(model_dir, _FILE)
-    if not tf.io.gfile.exists(path):
+    if _read(model_dir) is None:
         logging.info("Training should end at step %d: %s.", step, reason)
         content = json.dumps({"step": step, "reason": reason})
-        files.write_atomically(path, content.encode())
+        files.write_atomically(_path(model_dir), content.encode())
 
 
 def forget(model_dir: str) -> None:
     """Removes a request, as a new training does."""
-    path = os.path.join(model_dir, _FILE)
-    if tf.io.gfile.exists(path):
-        tf.io.gfile.remove(path)
+    files.remove(_path(model_dir))
 
 
 def asked(model_dir: str, step: int) -> str:
     """Returns why training should end at this step, or "" if it should not."""
-    path = os.path.join(model_dir, _FILE)
-    if not tf.io.gfile.exists(path):
+    content = _read(model_dir)
+    if content is None:
         return ""
-    with tf.io.gfile.GFile(path) as file:
-        text = file.read()
     try:
-        request = json.loads(text)
+        request = json.loads(content)
         return request["reason"] if step >= request["step"] else ""
     except (ValueError, KeyError, TypeError):
-        return f"{path} is there"
+        return f"{_path(model_dir)} is there"
+
+
+def _path(model_dir: str) -> str:
+    return os.path.join(model_dir, _FILE)
+
+
+def _read(model_dir: str) -> bytes | None:
+    try:
+        return files.read(_path(model_dir))
+    except FileNotFoundError:
+        return None
 
 
 class StopWhenAsked:

@@ -10,7 +10,17 @@ class EngineError(RuntimeError):
 
 
 class DivergedError(RuntimeError):
-    """The loss or a weight is not a number any more; exit code 1."""
+    """Training has diverged; the binaries exit with 1.
+
+    Attributes:
+        reason: What was seen.
+        step: Steps taken when it was seen.
+    """
+
+    def __init__(self, message: str, reason: str, step: int) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.step = step
 
 
 class CheckpointError(RuntimeError):

@@ -10,6 +10,8 @@ Results go to metrics.jsonl, TensorBoard and the evaluation folder of
 config, or nothing to evaluate; 3 bad data.
 """
 
+import contextlib
+import os
 import time
 
 from absl import flags, logging
@@ -22,6 +24,7 @@ from trainer import (
     config,
     errors,
     follow,
+    owner,
     report,
     results,
     rundir,
@@ -65,6 +68,11 @@ _FREE = (
 
 def main() -> int:
     """Evaluates; returns the exit code."""
+    with contextlib.ExitStack() as held:
+        return _main(held)
+
+
+def _main(held: contextlib.ExitStack) -> int:
     recipe = cli.load_recipe()
     model_dir = cli.require_model_dir()
     if not recipe.evaluations:
@@ -79,9 +87,16 @@ def main() -> int:
     )
     parts = session.build(recipe, on)
     operative_config = config.operative_config()
-    agreement.on_chief(
-        on, lambda: rundir.check(model_dir, parts, operative_config, _FREE)
-    )
+
+    def check_model_dir() -> None:
+        rundir.check(model_dir, parts, operative_config, _FREE)
+        if _ONCE.value and not follow.steps(model_dir):
+            raise _nothing(model_dir)
+        folder = os.path.join(model_dir, "evaluation")
+        cli.check_writable(folder)
+        held.enter_context(owner.own(folder))
+
+    agreement.on_chief(on, check_model_dir)
     checkpoints = follow.Follower(
         model_dir,
         parts,
@@ -91,15 +106,19 @@ def main() -> int:
         latest_only=_LATEST_ONLY.value or _ONCE.value,
     )
     if not _follow(checkpoints, _evaluations(parts, model_dir), on.is_chief):
-        raise errors.ConfigError(
-            f"--model_dir={model_dir} has no checkpoint to evaluate. Train "
-            "there first, or name the directory of another run."
-        )
+        raise _nothing(model_dir)
     if on.is_chief:
         print(f"report: {report.write_report(model_dir)}")
     # A process that leaves early looks like one that has crashed.
     on.exchange(b"done")
     return 0
+
+
+def _nothing(model_dir: str) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"--model_dir={model_dir} has no checkpoint to evaluate. Train there "
+        "first, or name the directory of another run."
+    )
 
 
 def _evaluations(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from input import errors, pipeline, spec
+from input import diagnosis, errors, pipeline, spec
 from trainer import engine, losses, results, state, step
 
 _MISTAKES = 24
@@ -155,12 +155,13 @@ class Evaluator:
             progress: Wraps the iterator of batches, to show how far it is.
 
         Raises:
-            errors.DataError: The split has other examples than it should.
+            errors.DataError: The split cannot be read in full.
         """
         began = time.monotonic()
         counts = Counts(self.num_classes, self.data.image_shape)
-        for batch in progress(iter(self.batches)):
-            self._count(counts, self.predict(batch), batch[spec.IMAGE])
+        with diagnosis.explained(self.data):
+            for batch in progress(iter(self.batches)):
+                self._count(counts, self.predict(batch), batch[spec.IMAGE])
         counts = counts.total(self.engine)
         examples = int(counts.confusion.sum())
         if examples != self.data.examples:

@@ -1,4 +1,8 @@
-"""Files that are either complete or not there."""
+"""Small files of a run, on a file system or on gs://.
+
+tf.io.gfile serves gs:// too, but what it reads there may be of a size that it
+remembers from before another process wrote; see `input.gcs`.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,61 @@ import uuid
 
 import tensorflow as tf
 
+from input import gcs
+
+
+def read(path: str) -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      OSError: it cannot be read.
+    """
+    if gcs.is_remote(path):
+        return gcs.read(path).content
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def remove(path: str) -> None:
+    """Removes a file; where it is missing, nothing is done."""
+    if gcs.is_remote(path):
+        gcs.remove(path)
+    elif os.path.exists(path):
+        os.remove(path)
+
+
+def append(path: str, content: bytes) -> None:
+    """Adds to the end of a file, which several processes may do at once.
+
+    It is made if missing; its folder must exist.
+
+    Raises:
+      OSError: nothing, or not all, could be written.
+    """
+    if gcs.is_remote(path):
+        gcs.append(path, content)
+        return
+    # Unbuffered: one write for all of it, at what is the end by then.
+    with open(path, "ab", buffering=0) as file:
+        if file.write(content) < len(content):
+            raise OSError(f"{path}: the disk is full; half a line is written")
+
 
 def write_atomically(path: str, content: bytes) -> None:
     """Writes a file that readers see either complete or not at all.
 
     It is written under a unique temporary name beside its place, then
     renamed over whatever was there; missing folders are made. Two writers
-    at once do no harm: the last rename wins.
+    at once do no harm: the last one wins. On gs:// one upload does all that.
 
     Args:
       path: local or remote (`gs://`) path.
       content: the whole file.
     """
+    if gcs.is_remote(path):
+        gcs.write(path, content)
+        return
     folder = os.path.dirname(path)
     if folder:
         tf.io.gfile.makedirs(folder)
@@ -46,8 +93,3 @@ def sync(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def is_remote(path: str) -> bool:
-    """Returns whether a path is on an object store, such as `gs://b/run`."""
-    return "://" in path

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from input import pipeline
-from trainer import agreement, archive, checkpoint, session
+from trainer import agreement, archive, checkpoint, files, session
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +51,7 @@ class Follower:
         self._parts = parts
         self._done = set(known)
         self._latest_only = latest_only
-        self._checkpoints = checkpoint.Checkpoints(
-            os.path.join(model_dir, "checkpoints")
-        )
+        self._checkpoints = _checkpoints(model_dir)
         self._seen = bool(known)
 
     def next(self, late: bool) -> Next:
@@ -106,6 +104,15 @@ class Follower:
         return True
 
 
+def steps(model_dir: str) -> list[int]:
+    """Returns the steps of the checkpoints that are there now."""
+    return _checkpoints(model_dir).steps()
+
+
+def _checkpoints(model_dir: str) -> checkpoint.Checkpoints:
+    return checkpoint.Checkpoints(os.path.join(model_dir, "checkpoints"))
+
+
 def evaluated(
     model_dir: str, evaluations: Sequence[pipeline.EvalData], by: str
 ) -> set[int]:
@@ -116,21 +123,21 @@ def evaluated(
         evaluations: The splits.
         by: Who evaluates.
     """
-    path = os.path.join(model_dir, "metrics.jsonl")
+    try:
+        content = files.read(os.path.join(model_dir, "metrics.jsonl"))
+    except FileNotFoundError:
+        return set()
     splits: dict[int, set[str]] = {}
-    if tf.io.gfile.exists(path):
-        with tf.io.gfile.GFile(path) as file:
-            content = file.read()
-        for line in content.splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                # Cut short by a crash: as if it had not been evaluated.
-                continue
-            if entry["kind"] == "run" and entry["step"] == 0:
-                # The training has begun anew.
-                splits = {}
-            elif entry["kind"] == "eval" and entry.get("by") == by:
-                splits.setdefault(entry["step"], set()).add(entry["split"])
+    for line in content.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            # Cut short by a crash: as if it had not been evaluated.
+            continue
+        if entry["kind"] == "run" and entry["step"] == 0:
+            # The training has begun anew.
+            splits = {}
+        elif entry["kind"] == "eval" and entry.get("by") == by:
+            splits.setdefault(entry["step"], set()).add(entry["split"])
     wanted = {data.split for data in evaluations}
     return {step for step, done in splits.items() if done >= wanted}

@@ -10,7 +10,7 @@ import tensorflow as tf
 from trainer import engine, state, step
 
 _SUMS = ("loss", "correct", "examples", "skipped")
-_LATEST = ("gradient_norm", "learning_rate")
+_LATEST = ("gradient_norm", "learning_rate", "skipped_in_a_row")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Progress:
         top_1_accuracy: Share of its examples classified right, in [0, 1].
         examples: Examples in the stretch, over all hosts.
         skipped: Steps whose gradients were not finite.
+        skipped_in_a_row: How many of them the last step ends; they may have
+            begun in earlier stretches.
         gradient_norm: Of the last step, before clipping.
         learning_rate: Of the last step.
         seconds: Time the stretch took.
@@ -36,6 +38,7 @@ class Progress:
     top_1_accuracy: float
     examples: float
     skipped: float
+    skipped_in_a_row: float
     gradient_norm: float
     learning_rate: float
     seconds: float
@@ -188,6 +191,7 @@ def _progress(
         top_1_accuracy=values["correct"] / examples,
         examples=values["examples"],
         skipped=values["skipped"],
+        skipped_in_a_row=values["skipped_in_a_row"],
         gradient_norm=values["gradient_norm"],
         learning_rate=values["learning_rate"],
         seconds=seconds,

@@ -7,6 +7,7 @@ flag or config; 3 bad data; 75 stopped by a signal, with a checkpoint of all
 that has been trained, run it again; 1 anything else.
 """
 
+import contextlib
 import time
 
 from absl import flags, logging
@@ -18,10 +19,14 @@ from trainer import (
     config,
     engine,
     errors,
+    maintenance,
+    owner,
     plan,
     report,
+    results,
     rundir,
     session,
+    watchdog,
 )
 from trainer import recipe as recipe_lib
 from trainer import train as train_lib
@@ -49,8 +54,12 @@ def main() -> int:
     with cli.exit_on_signal():
         recipe, on, model_dir = _start()
         stop = actions.StopOnSignal()
-        with stop.watch():
-            return _run(recipe, on, model_dir, stop, began)
+        with (
+            stop.watch(),
+            maintenance.watch(stop, maintenance.server()),
+            contextlib.ExitStack() as held,
+        ):
+            return _run(recipe, on, model_dir, stop, held, began)
 
 
 def _start() -> tuple[recipe_lib.Recipe, engine.Engine, str]:
@@ -72,6 +81,7 @@ def _run(
     on: engine.Engine,
     model_dir: str,
     stop: actions.StopOnSignal,
+    held: contextlib.ExitStack,
     began: float,
 ) -> int:
     agreement.check_same_config(
@@ -90,15 +100,30 @@ def _run(
 
     def check_model_dir() -> None:
         cli.check_writable(model_dir)
+        held.enter_context(owner.own(model_dir))
         if not _ALLOW_CONFIG_CHANGE.value:
             rundir.check(model_dir, parts, operative_config)
 
     agreement.on_chief(on, check_model_dir)
-    try:
-        final = train_lib.train(parts, model_dir, operative_config, stop)
-    except train_lib.Preempted as stopped:
-        logging.warning("%s", stopped)
-        return cli.PREEMPTED
+    with watchdog.Watchdog(recipe.hang_timeout) as watch:
+        try:
+            final = train_lib.train(
+                parts, model_dir, operative_config, stop, watch
+            )
+        except train_lib.Preempted as stopped:
+            logging.warning("%s", stopped)
+            return cli.PREEMPTED
+        _report(on, model_dir, final, time.monotonic() - began)
+    return 0
+
+
+def _report(
+    on: engine.Engine,
+    model_dir: str,
+    final: list[results.EvaluationResult],
+    seconds: float,
+) -> None:
+    """Writes the report, and returns when all processes have come so far."""
     if on.is_chief:
         path = report.write_report(model_dir)
         scores = "; ".join(
@@ -106,11 +131,9 @@ def _run(
             f"{result.split} ({result.examples:,} examples)"
             for result in final[-1:]
         )
-        seconds = time.monotonic() - began
         print(f"{scores or 'trained'} after {seconds:.0f} s; report: {path}")
     # A process that leaves early looks like one that has crashed.
     on.exchange(b"done")
-    return 0
 
 
 def _show_plan(parts: session.Session) -> None:

@@ -35,7 +35,8 @@ class TrainingBar:
     def __call__(self, progress: loop.Progress) -> None:
         """Shows the last stretch."""
         self._bar.set_postfix_str(describe(progress), refresh=False)
-        self._bar.update(progress.steps)
+        # After a rollback it goes back.
+        self._bar.update(progress.step - self._bar.n)
 
     def __enter__(self) -> "TrainingBar":
         return self

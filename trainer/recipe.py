@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import keras
 
@@ -65,6 +66,15 @@ class Recipe:
             "100 steps at 500 steps"; None for no profile.
         deterministic: Makes TensorFlow choose kernels that always give the
             same bits, at some cost on a GPU.
+        hang_timeout: Seconds without progress after which a process ends,
+            with the stacks of its threads; None: never. It must cover the
+            first stretch of steps with its compilation, and a checkpoint.
+        on_divergence: What follows a loss or a weight that is not finite, a
+            long row of skipped steps, or a spike: `stop`, or `rollback` to
+            the newest checkpoint and on past the batches read since.
+        max_rollbacks: How often a run may do that, at least 1.
+        spike_factor: Above 1, such as 3.0: a stretch whose loss is above this
+            times the mean of earlier ones is a divergence; None: it is not.
     """
 
     model: Callable[..., keras.Model]
@@ -96,6 +106,10 @@ class Recipe:
     warm_start: str | None = None
     profile: str | None = None
     deterministic: bool = False
+    hang_timeout: float | None = 1800.0
+    on_divergence: Literal["stop", "rollback"] = "stop"
+    max_rollbacks: int = 3
+    spike_factor: float | None = None
 
     def __post_init__(self) -> None:
         """Raises errors.ConfigError for a value out of range."""
@@ -104,6 +118,7 @@ class Recipe:
             "accumulate_steps",
             "steps_per_loop",
             "keep_checkpoints",
+            "max_rollbacks",
         ):
             value = getattr(self, name)
             if value < 1:
@@ -114,6 +129,16 @@ class Recipe:
             raise errors.ConfigError(
                 f"train.ema_decay={self.ema_decay} must be above 0 and below "
                 "1, such as 0.999, or None for no averaging."
+            )
+        if self.hang_timeout is not None and self.hang_timeout <= 0:
+            raise errors.ConfigError(
+                f"train.hang_timeout={self.hang_timeout} must be above 0 "
+                "seconds, or None to wait for ever."
+            )
+        if self.spike_factor is not None and self.spike_factor <= 1:
+            raise errors.ConfigError(
+                f"train.spike_factor={self.spike_factor} must be above 1, such "
+                "as 3.0, or None to accept any finite loss."
             )
         if not -_INT32 <= self.seed < _INT32:
             raise errors.ConfigError(
@@ -239,6 +264,6 @@ class Recipe:
         """
         if self.warm_start is not None:
             warm_start.check(self.warm_start)
-        self.train_data.source.check(self.train_data.split)
+        self.train_data.check()
         for data in self.evaluations:
             data.source.check(data.split)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer import files
 from trainer.results import EvaluationResult
 
 Entry = Mapping[str, Any]
@@ -180,10 +181,10 @@ class _Stopwatch:
 
 def _read(path: str) -> str | None:
     """The text of a file; None if there is no such file."""
-    if not tf.io.gfile.exists(path):
+    try:
+        return files.read(path).decode("utf-8", errors="replace")
+    except FileNotFoundError:
         return None
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read().decode("utf-8", errors="replace")
 
 
 def _read_facts(path: str, notes: list[str]) -> Mapping[str, Any]:

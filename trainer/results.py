@@ -10,9 +10,8 @@ import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from trainer.files import write_atomically
+from trainer import files
 
 _FORMAT = 1
 _Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal
@@ -119,7 +118,7 @@ class EvaluationResult:
             confusion_matrix=self.confusion_matrix.astype(np.int64),
             **images,
         )
-        write_atomically(path, buffer.getvalue())
+        files.write_atomically(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: str) -> EvaluationResult:
@@ -127,10 +126,9 @@ class EvaluationResult:
 
         Raises:
           ValueError: the file is truncated or not one of ours.
-          tf.errors.NotFoundError: there is no such file.
+          FileNotFoundError: there is no such file.
         """
-        with tf.io.gfile.GFile(path, "rb") as file:
-            content = file.read()
+        content = files.read(path)
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 header = json.loads(arrays["header"].tobytes())

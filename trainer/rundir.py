@@ -15,7 +15,7 @@ from absl import logging
 from models import summary
 from trainer import config, errors, files, session
 
-# They decide where and how often, not what is learnt.
+# They decide where, how often and what follows a failure, not what is learnt.
 _FREE = (
     "DATA_DIR",
     "make_engine.",
@@ -24,11 +24,15 @@ _FREE = (
     "train.best_metric",
     "train.checkpoint_every",
     "train.evaluate_every",
+    "train.hang_timeout",
     "train.jit_compile",
     "train.keep_checkpoints",
     "train.keep_every",
     "train.log_every",
+    "train.max_rollbacks",
+    "train.on_divergence",
     "train.profile",
+    "train.spike_factor",
     "train.steps_per_loop",
 )
 
@@ -52,13 +56,15 @@ def check(
     """
     before = _load(os.path.join(model_dir, "run.json"))
     path = os.path.join(model_dir, "operative_config.gin")
-    if before is None or not tf.io.gfile.exists(path):
+    if before is None:
+        return
+    try:
+        old = config.settings(files.read(path).decode())
+    except FileNotFoundError:
         return
     now = parts.recipe.train_data.source.info.fingerprint
     then = before.get("data_fingerprint", now)
     changed = [f"data set: {then[:12]} -> {now[:12]}"] if now != then else []
-    with tf.io.gfile.GFile(path) as file:
-        old = config.settings(file.read())
     changed += [
         str(difference)
         for difference in config.differences(
@@ -80,9 +86,7 @@ def claim(
 ) -> None:
     """Writes run.json and operative_config.gin, and removes an earlier DONE."""
     before = _load(os.path.join(model_dir, "run.json")) or {}
-    done = os.path.join(model_dir, "DONE")
-    if tf.io.gfile.exists(done):
-        tf.io.gfile.remove(done)
+    files.remove(os.path.join(model_dir, "DONE"))
     described = describe(model_dir, parts)
     described["started"] = before.get("started", described["started"])
     files.write_atomically(
@@ -103,14 +107,13 @@ def finish(model_dir: str, step: int) -> None:
 
 
 def _load(path: str) -> dict[str, Any] | None:
-    if not tf.io.gfile.exists(path):
+    try:
+        return json.loads(files.read(path))
+    except FileNotFoundError:
         return None
-    with tf.io.gfile.GFile(path) as file:
-        try:
-            return json.loads(file.read())
-        except ValueError:
-            logging.warning("%s is damaged; it will be written anew.", path)
-            return None
+    except ValueError:
+        logging.warning("%s is damaged; it will be written anew.", path)
+        return None
 
 
 def describe(model_dir: str, parts: session.Session) -> dict[str, Any]:

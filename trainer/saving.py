@@ -2,17 +2,14 @@
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
 from absl import logging
 
 from trainer import (
     agreement,
-    archive,
     best,
     checkpoint,
     early,
     engine,
-    errors,
     saver,
     state,
 )
@@ -28,6 +25,8 @@ class Save:
         train: What is saved.
         to: Where.
         background: Does the writing.
+        check: Raises an error, in all processes alike, where the weights are
+            not worth saving.
     """
 
     def __init__(
@@ -36,26 +35,27 @@ class Save:
         train: state.TrainState,
         to: checkpoint.Checkpoints,
         background: saver.Saver,
+        check: Callable[[], None],
     ) -> None:
         self._engine = on
         self._train = train
         self._checkpoints = to
         self._background = background
+        self._check = check
         self._latest: int | None = None
 
     def __call__(self, step: int) -> None:
         """Takes the weights as they are; they are committed a little later.
 
         Raises:
-            errors.DivergedError: A weight is not finite; nothing is written.
-                The loss shows that only a step later. All processes look, so
-                that all end.
+            errors.DivergedError: The weights do not pass the check; nothing is
+                written.
             errors.CheckpointError: An earlier checkpoint could not be written.
         """
         if step == self._latest:
             return
+        self._check()
         arrays = self._train.arrays()
-        _check_finite(step, arrays)
         agreement.on_chief(
             self._engine,
             lambda: self._background.submit(
@@ -68,16 +68,6 @@ class Save:
         """Saves a step and returns when everything is committed."""
         self(step)
         agreement.on_chief(self._engine, self._background.wait)
-
-
-def _check_finite(step: int, arrays: archive.Arrays) -> None:
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise errors.DivergedError(
-                f"{name} is not finite at step {step}. No checkpoint of "
-                "this state is written. Lower the learning rate, lengthen "
-                "the warm-up or set the optimizer's clip_norm."
-            )
 
 
 class KeepBest:

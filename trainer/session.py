@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from input import augment, pipeline
+from input import augment, diagnosis, pipeline
 from trainer import (
     engine,
     errors,
@@ -38,14 +38,23 @@ class Session:
     preprocess: step.Preprocess
 
     def take_steps(self, start_step: int) -> loop.TakeSteps:
-        """Returns the compiled training loop, its data at a given step."""
-        return loop.compile_steps(
+        """Returns the compiled training loop, its data at a given step.
+
+        Where the data cannot be read it raises input.errors.DataError.
+        """
+        take_steps = loop.compile_steps(
             self.engine,
             self.state,
             self._train_step(),
             self._batches(start_step),
             loop.python_clock if self.recipe.deterministic else tf.timestamp,
         )
+
+        def explained(steps: int) -> dict[str, float]:
+            with diagnosis.explained(self.recipe.train_data):
+                return take_steps(steps)
+
+        return explained
 
     def evaluator(self, data: pipeline.EvalData) -> evaluation.Evaluator:
         """Returns an evaluator of the model on a split."""
@@ -75,13 +84,27 @@ class Session:
             jit_compile=chosen.jit_compile,
         )
 
+    def shards_read(self, steps: range) -> list[str]:
+        """Returns the shards that this host has read for some steps."""
+        chosen, offset = self.recipe, self._data_offset()
+        return chosen.train_data.shards_read(
+            self.engine.host,
+            global_batch_size=chosen.global_batch_size,
+            seed=chosen.seed,
+            steps=range(steps.start + offset, steps.stop + offset),
+        )
+
+    def _data_offset(self) -> int:
+        return int(self.state.history.data_offset.numpy())
+
     def _batches(self, start_step: int) -> Iterator[Any]:
+        first = start_step + self._data_offset()
         batches = self.engine.distribute(
             lambda host: self.recipe.train_data.dataset(
                 host,
                 global_batch_size=self.recipe.global_batch_size,
                 seed=self.recipe.seed,
-                start_step=start_step,
+                start_step=first,
                 micro_batches=self.recipe.accumulate_steps,
             )
         )

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from models import layers, summary
-from trainer import ema, optimizers, precision
+from trainer import ema, history, optimizers, precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,11 +15,12 @@ class TrainState:
     """The variables of a run; created in the scope of its engine.
 
     Attributes:
-        step: int64 scalar, optimizer steps taken; also the data cursor and
-            the seed of augmentation.
+        step: int64 scalar, optimizer steps taken; also the seed of
+            augmentation and, with `history.data_offset`, the data cursor.
         model: The network, moving statistics of batch norm included.
         updater: The optimizer's slots.
         loss_scale: Of `mixed_float16`; fixed at 1 otherwise.
+        history: Skipped steps, recent losses and rollbacks.
         average: Moving average of the weights, which evaluation then uses.
     """
 
@@ -27,6 +28,7 @@ class TrainState:
     model: keras.Model
     updater: optimizers.Updater
     loss_scale: precision.LossScale
+    history: history.History
     average: ema.Average | None = None
 
     def variables(self) -> dict[str, tf.Variable]:
@@ -35,6 +37,7 @@ class TrainState:
             "step": self.step,
             "loss_scale/scale": self.loss_scale.scale,
             "loss_scale/good_steps": self.loss_scale.good_steps,
+            **self.history.variables(),
         }
         named |= {f"model/{v.path}": v.value for v in self.model.variables}
         named |= {
@@ -105,5 +108,6 @@ def create(
         model=model,
         updater=optimizers.Updater(optimizer, model.trainable_variables),
         loss_scale=precision.LossScale(number_format == "mixed_float16"),
+        history=history.create(),
         average=average,
     )

@@ -73,7 +73,8 @@ class TrainStep:
             Float32 scalars, the same on every replica: sums over the global
             batch `loss`, `correct`, `examples`; of the step `gradient_norm`
             (before clipping), `learning_rate`, `skipped` (1 where a gradient
-            was not finite and the weights were left alone).
+            was not finite and the weights were left alone) and
+            `skipped_in_a_row` (up to this step).
         """
         gradients, sums = self._compiled(lambda: self._gradients(train, batch))
         gradients, sums = self._all_reduce(gradients, sums)
@@ -207,11 +208,15 @@ class TrainStep:
 
         tf.cond(finite, apply, lambda: None)
         train.loss_scale.update(finite)
+        in_a_row = train.history.skipped_in_a_row.read_value() + 1
+        in_a_row = tf.where(finite, tf.zeros_like(in_a_row), in_a_row)
+        train.history.skipped_in_a_row.assign(in_a_row)
         train.step.assign_add(1)
         return sums | {
             "gradient_norm": norm,
             "learning_rate": learning_rate,
             "skipped": 1 - tf.cast(finite, tf.float32),
+            "skipped_in_a_row": tf.cast(in_a_row, tf.float32),
         }
 
     @property

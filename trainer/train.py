@@ -7,23 +7,21 @@ from absl import logging
 from trainer import (
     actions,
     agreement,
-    best,
     checkpoint,
-    early,
-    loop,
-    progress,
     results,
+    rollback,
     rundir,
     saver,
-    saving,
     session,
+    stretches,
     warm_start,
+    watchdog,
     writer,
 )
 
 
 class Preempted(Exception):  # noqa: N818 - a request, not an error
-    """A signal ended training; a checkpoint is committed."""
+    """A signal or a notice ended training; a checkpoint is committed."""
 
 
 def train(
@@ -31,6 +29,7 @@ def train(
     model_dir: str,
     operative_config: str,
     stop: actions.StopOnSignal,
+    watch: watchdog.Watchdog,
 ) -> list[results.EvaluationResult]:
     """Trains to the end of the recipe, from the newest checkpoint if any.
 
@@ -39,13 +38,14 @@ def train(
         model_dir: A directory that `rundir.check` has found fit.
         operative_config: The bindings in use, to be kept beside the run.
         stop: Knows whether a signal has come.
+        watch: Told of all progress.
 
     Returns:
         The final results on `eval_data` and `test_data`, as far as given.
 
     Raises:
-        Preempted: SIGTERM or Ctrl-C came.
-        errors.DivergedError: The loss is not finite.
+        Preempted: SIGTERM, Ctrl-C or a maintenance notice came.
+        errors.DivergedError: The loss is not finite, or the like.
         errors.CheckpointError: A checkpoint cannot be written.
         errors.ConfigError: No checkpoint can be read, or they are of another
             model.
@@ -54,73 +54,47 @@ def train(
     checkpoints = checkpoint.Checkpoints(
         os.path.join(model_dir, "checkpoints"), recipe.retention
     )
-    kept = best.Best(model_dir, recipe.best_metric, recipe.best_direction)
-    start = _resume(parts, checkpoints)
+    background = saver.Saver()
+    start = _resume(parts, checkpoints, background)
+    watch.beat(start)
     if start:
         logging.info("Going on from step %d of %d.", start, total)
-
-    def begin() -> None:
-        rundir.claim(model_dir, parts, operative_config)
-        if not start:
-            early.forget(model_dir)
-            kept.forget()
-
-    agreement.on_chief(parts.engine, begin)
+    agreement.on_chief(
+        parts.engine, lambda: rundir.claim(model_dir, parts, operative_config)
+    )
     out = writer.Writer(model_dir, enabled=parts.engine.is_chief)
     out.write("run", start, {"engine": parts.engine.describe()})
-    background = saver.Saver()
-    save = saving.Save(parts.engine, parts.state, checkpoints, background)
-    keep = saving.KeepBest(
-        *(kept, parts.state, background.submit),
-        recipe.optional_steps("early_stopping"),
+    run = stretches.Stretches(
+        parts, model_dir, checkpoints, background, out, stop, watch
     )
-    evaluations = [
-        actions.Evaluate(
-            parts.evaluator(data),
-            model_dir,
-            out,
-            keep if data is recipe.eval_data else None,
-        )
-        for data in recipe.evaluations
-    ]
-    ending = early.StopWhenAsked(parts.engine, model_dir)
-    profile = actions.Profile(
-        recipe.profile_window, out.board_dir, enabled=parts.engine.is_chief
-    )
-    # Kept to the end: tearing the pipeline's threads down takes seconds, and
-    # would otherwise happen in the midst of the last evaluation.
-    take_steps = parts.take_steps(start)
-    bar = progress.TrainingBar(start, total, enabled=parts.engine.is_chief)
-    done = start
-    if not ending.at(start):
-        with bar, profile:
-            done = loop.run(
-                take_steps,
-                [
-                    *_plan(parts, out, evaluations, bar, save, ending),
-                    (profile.is_due, profile),
-                    (loop.always, stop.together(parts.engine.exchange)),
-                ],
-                start_step=start,
-                total_steps=total,
-                steps_per_loop=recipe.steps_per_loop,
-            )
+    if not start:
+        run.begin()
+    done = rollback.Rollback(
+        parts, out, lambda: _resume(parts, checkpoints, background)
+    ).run(run.train, start)
     # Whoever ends first may get the others ended: not before it is saved.
-    save.finish(done)
-    if ending.reason:
-        logging.info("Ended at step %d of %d: %s.", done, total, ending.reason)
+    run.save.finish(done)
+    if run.ending.reason:
+        logging.info(
+            "Ended at step %d of %d: %s.", done, total, run.ending.reason
+        )
     elif done < total:
         raise Preempted(
             f"{stop.received}: stopped at step {done} of {total}; a checkpoint "
             "is committed. Run the same command again to go on."
         )
-    final = [evaluate.at(done) for evaluate in evaluations]
-    save.finish(done)
+    final = [evaluate.at(done) for evaluate in run.evaluations]
+    # The last evaluation may have been of the best weights.
+    run.save.finish(done)
     agreement.on_chief(parts.engine, lambda: rundir.finish(model_dir, done))
     return final
 
 
-def _resume(parts: session.Session, checkpoints: checkpoint.Checkpoints) -> int:
+def _resume(
+    parts: session.Session,
+    checkpoints: checkpoint.Checkpoints,
+    background: saver.Saver,
+) -> int:
     """Returns the step that all processes go on from, with one state.
 
     The chief reads; the others need not see its disk.
@@ -128,6 +102,8 @@ def _resume(parts: session.Session, checkpoints: checkpoint.Checkpoints) -> int:
     variables = parts.state.variables()
 
     def restore() -> None:
+        # After a rollback, the newest may still be on its way to the disk.
+        background.wait()
         path = parts.recipe.warm_start
         if checkpoints.restore_newest(variables) is None and path is not None:
             warm_start.load(path, variables)
@@ -135,36 +111,3 @@ def _resume(parts: session.Session, checkpoints: checkpoint.Checkpoints) -> int:
     agreement.on_chief(parts.engine, restore)
     parts.engine.broadcast(list(variables.values()))
     return int(parts.state.step.numpy())
-
-
-def _plan(
-    parts: session.Session,
-    out: writer.Writer,
-    evaluations: list[actions.Evaluate],
-    bar: progress.TrainingBar,
-    save: saving.Save,
-    ending: early.StopWhenAsked,
-) -> list[tuple[loop.Trigger, loop.Action]]:
-    """Returns what is done when, in order.
-
-    Evaluation comes before the checkpoint: what a checkpoint follows is done,
-    and a restart need not do it again.
-    """
-    recipe, total = parts.recipe, parts.recipe.horizon.total_steps
-    log = actions.MetricsLog(out, total)
-    log_due = loop.every(recipe.steps("log_every"), total)
-    save_due = loop.every(recipe.steps("checkpoint_every"), total)
-    evaluate_due = loop.every(recipe.optional_steps("evaluate_every"), total)
-    plan: list[tuple[loop.Trigger, loop.Action]] = [
-        (loop.always, actions.stop_when_diverged),
-        (loop.always, bar),
-        (loop.always, log.gather),
-        (log_due, log.write),
-    ]
-    if recipe.eval_data is not None:
-        plan.append((evaluate_due, evaluations[0]))
-    return [
-        *plan,
-        (save_due, lambda latest: save(latest.step)),
-        (lambda at: evaluate_due(at) or save_due(at), ending),
-    ]

@@ -8,14 +8,16 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from trainer import files
+
 Scalar = float | int | str
 
 
 class Writer:
     """Appends to the metrics of a run; a no-op on all hosts but the chief.
 
-    A restarted run appends as well: where a step occurs twice, the later line
-    counts.
+    A restarted run appends as well, and so does an evaluation beside it: where
+    a step occurs twice, the later line counts.
 
     Args:
         model_dir: Of the run.
@@ -40,9 +42,10 @@ class Writer:
         """Writes one line.
 
         Args:
-            kind: `train`, `eval` or `run`.
+            kind: `train`, `eval`, `run`, `rollback` or `corrupt`.
             step: Steps taken when the values were true.
-            values: Numbers go to TensorBoard too, except those of `run`.
+            values: Those of `train` and `eval` go to TensorBoard too, as far
+                as they are numbers.
         """
         if not self._enabled:
             return
@@ -50,11 +53,11 @@ class Writer:
         line["time"] = round(time.time(), 3)
         if self._by is not None:
             line["by"] = self._by
-        with tf.io.gfile.GFile(self._path, "a") as file:
-            # JSON knows no inf and nan: null.
-            known = {n: v if _finite(v) else None for n, v in values.items()}
-            file.write(json.dumps(line | known, allow_nan=False) + "\n")
-        if kind == "run":
+        # JSON knows no inf and nan: null.
+        known = {n: v if _finite(v) else None for n, v in values.items()}
+        text = json.dumps(line | known, allow_nan=False) + "\n"
+        files.append(self._path, text.encode())
+        if kind not in ("train", "eval"):
             return
         name = str(values.get("split", kind))
         name = name if self._by is None else f"{name}_by_{self._by}"

@@ -39,6 +39,15 @@ def test_any_position_continues_the_same_stream(group_size: int) -> None:
         assert stream(reading, position, 8) == whole[position : position + 8]
 
 
+@pytest.mark.parametrize("group_size", [1, 2, 5])
+def test_shards_are_those_that_the_records_come_from(group_size: int) -> None:
+    reading = order.Order(SIZES, group_size, seed=7)
+    for start, stop in ((0, 1), (3, 9), (18, 23), (40, 60)):
+        numbers = stream(reading, start, stop - start)
+        expected = sorted({number // 100 for number in numbers})
+        assert reading.shards(start, stop) == expected
+
+
 def test_seek_leaves_out_whole_groups() -> None:
     reading = order.Order(SIZES, group_size=2, seed=3)
     shards = reading.groups(2).numpy()

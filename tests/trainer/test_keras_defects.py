@@ -45,6 +45,7 @@ def train_by_keras(
             "gradient_norm": zero,
             "learning_rate": zero,
             "skipped": zero,
+            "skipped_in_a_row": zero,
         }
 
     take_steps = loop.compile_steps(

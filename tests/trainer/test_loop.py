@@ -11,6 +11,7 @@ def fake_steps(log: list[int]) -> loop.TakeSteps:
             "correct": 1.0 * steps,
             "examples": 2.0 * steps,
             "skipped": 0.0,
+            "skipped_in_a_row": 0.0,
             "gradient_norm": 1.0,
             "learning_rate": 0.1,
             "waited": 0.0,

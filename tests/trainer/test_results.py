@@ -109,7 +109,7 @@ def test_foreign_npz_is_named(tmp_path):
 
 
 def test_missing_file():
-    with pytest.raises(tf.errors.NotFoundError):
+    with pytest.raises(FileNotFoundError):
         EvaluationResult.load("/nowhere/test.npz")
 
 

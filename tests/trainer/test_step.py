@@ -94,6 +94,30 @@ def test_reported_loss_is_the_mean_of_the_batch() -> None:
     assert values["loss"] == pytest.approx(float(tf.reduce_sum(expected)), 1e-5)
 
 
+def test_a_row_of_mask_0_counts_as_zero_loss() -> None:
+    """The divisor stays the size of the global batch: 16, not 14."""
+    parts = session.build(make_recipe(), make_engine(1))
+    batch = next(parts._batches(0))
+    mask = np.ones([16], np.float32)
+    mask[[3, 7]] = 0
+    gradients, sums = parts._train_step()._gradients(
+        parts.state, {**batch, "mask": tf.constant(mask)}
+    )
+    kept = np.flatnonzero(mask)
+    with tf.GradientTape() as tape:
+        images = parts.preprocess(tf.gather(batch["image"], kept))
+        logits = parts.state.model(images, training=True)
+        losses = parts.recipe.loss(tf.gather(batch["label"], kept), logits)
+        objective = tf.reduce_sum(losses) / 16
+    weights = [v.value for v in parts.state.model.trainable_variables]
+    for found, expected in zip(
+        gradients, tape.gradient(objective, weights), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert float(sums["examples"]) == 14
+    assert float(sums["loss"]) == pytest.approx(float(objective) * 16, 1e-5)
+
+
 EVERYTHING = (
     "train.augment = [@random_crop(), @random_flip(), @cutout()]",
     "random_crop.padding = 2",

@@ -1,0 +1,104 @@
+"""TFRecord files read frame by frame, so that damage has a place.
+
+A frame is the record's length (uint64) and its checksum (uint32), the record
+and its checksum (uint32), all little-endian. Checksums are masked crc32c. A
+length that cannot be trusted makes the rest of the file unreadable: nothing in
+it says where the next frame begins.
+
+Format: https://www.tensorflow.org/tutorials/load_data/tfrecord
+"""
+
+import struct
+from typing import NamedTuple
+
+import google_crc32c
+import tensorflow as tf
+
+_LENGTH = struct.Struct("<Q")
+_CHECKSUM = struct.Struct("<I")
+_HEADER = _LENGTH.size + _CHECKSUM.size
+_MASK_DELTA = 0xA282EAD8
+
+
+class Frame(NamedTuple):
+    """One record where it lies.
+
+    Attributes:
+        offset: First byte of the frame in the file.
+        record: The bytes; None where they do not match their checksum.
+    """
+
+    offset: int
+    record: bytes | None
+
+
+class Stretch(NamedTuple):
+    """Frames in a row.
+
+    Attributes:
+        frames: As many as were asked for, or fewer and a `problem`.
+        end: Offset of the byte after the last of them.
+        problem: Why no frame can be read from `end` on, or "".
+    """
+
+    frames: list[Frame]
+    end: int
+    problem: str
+
+
+def read(path: str, *, size: int, offset: int, count: int) -> Stretch:
+    """Reads frames of a file.
+
+    Args:
+        path: May be on gs://; may be missing.
+        size: Bytes that the file should have. No frame goes beyond.
+        offset: Where a frame begins.
+        count: Frames to read.
+    """
+    found: list[Frame] = []
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            file.seek(offset)
+            while len(found) < count:
+                header = file.read(_HEADER)
+                problem = _problem(header, size - offset)
+                if problem:
+                    return Stretch(found, offset, problem)
+                (length,) = _LENGTH.unpack_from(header)
+                record = file.read(length)
+                checksum = file.read(_CHECKSUM.size)
+                if len(record) + len(checksum) < length + _CHECKSUM.size:
+                    return Stretch(found, offset, "the file is truncated here")
+                intact = checksum == _masked_crc(record)
+                found.append(Frame(offset, record if intact else None))
+                offset += _HEADER + length + _CHECKSUM.size
+    except tf.errors.NotFoundError:
+        return Stretch(found, offset, "the file is missing")
+    except tf.errors.OutOfRangeError:
+        return Stretch(found, offset, "the file has become shorter")
+    return Stretch(found, offset, "")
+
+
+def _problem(header: bytes, room: int) -> str:
+    """Returns why a frame with this header cannot be read, or "".
+
+    Args:
+        header: What was read of its 12 bytes.
+        room: Bytes from its beginning to the end of the file.
+    """
+    if not header:
+        return "the file ends here"
+    if len(header) < _HEADER:
+        return "the file is truncated here"
+    length, checksum = header[: _LENGTH.size], header[_LENGTH.size :]
+    (value,) = _LENGTH.unpack(length)
+    if checksum != _masked_crc(length) or value > room:
+        return "the length of a record is damaged"
+    return ""
+
+
+def _masked_crc(data: bytes) -> bytes:
+    """Returns the 4 bytes that TFRecord files keep as a checksum."""
+    crc = google_crc32c.value(data)
+    rotated = (crc >> 15 | crc << 17) + _MASK_DELTA
+    return _CHECKSUM.pack(rotated & 0xFFFFFFFF)

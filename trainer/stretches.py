@@ -1,0 +1,166 @@
+"""The loop of a run and its actions: what is done when, in order."""
+
+from trainer import (
+    actions,
+    agreement,
+    best,
+    checkpoint,
+    damage_log,
+    divergence,
+    early,
+    loop,
+    progress,
+    saver,
+    saving,
+    session,
+    watchdog,
+    writer,
+)
+
+
+class Stretches:
+    """Trains from any step to the end, with all that belongs to it.
+
+    Args:
+        parts: The run.
+        model_dir: Where it lives.
+        checkpoints: Where it saves.
+        background: Does the saving.
+        out: Takes its numbers.
+        stop: Knows whether a signal has come.
+        watch: Told of all progress.
+
+    Attributes:
+        evaluations: Of the recipe's splits, in order.
+        save: Writes a checkpoint of a step.
+        ending: Knows whether training has ended before its time.
+    """
+
+    def __init__(
+        self,
+        parts: session.Session,
+        model_dir: str,
+        checkpoints: checkpoint.Checkpoints,
+        background: saver.Saver,
+        out: writer.Writer,
+        stop: actions.StopOnSignal,
+        watch: watchdog.Watchdog,
+    ) -> None:
+        recipe = parts.recipe
+        self._parts, self._out = parts, out
+        self._model_dir = model_dir
+        self._stop, self._watch = stop, watch
+        self._total = recipe.horizon.total_steps
+        self._guard = divergence.Guard(parts)
+        self._best = best.Best(
+            model_dir, recipe.best_metric, recipe.best_direction
+        )
+        self._background = background
+        self._evaluators = [
+            watch.evaluator(parts.evaluator(data))
+            for data in recipe.evaluations
+        ]
+        self._take_steps: loop.TakeSteps | None = None
+        self.evaluations = self._evaluations()
+        self.save = saving.Save(
+            parts.engine,
+            parts.state,
+            checkpoints,
+            background,
+            self._guard.check_weights,
+        )
+        self.ending = early.StopWhenAsked(parts.engine, model_dir)
+
+    def begin(self) -> None:
+        """Clears away what an earlier training of the directory has left."""
+
+        def forget() -> None:
+            early.forget(self._model_dir)
+            self._best.forget()
+
+        agreement.on_chief(self._parts.engine, forget)
+        if self._parts.recipe.on_divergence == "rollback":
+            self.save(0)  # There is always something to go back to.
+
+    def train(self, start: int) -> int:
+        """Returns the steps taken when training has ended or was stopped.
+
+        Raises:
+            errors.DivergedError: Training has gone wrong.
+            errors.CheckpointError: A checkpoint cannot be written.
+        """
+        if self.ending.at(start):
+            return start
+        # After a rollback a step comes again, with another result.
+        self.evaluations = self._evaluations()
+        # Kept to the end: tearing the pipeline's threads down takes seconds,
+        # and would otherwise happen in the midst of the last evaluation.
+        take_steps = self._take_steps = self._parts.take_steps(start)
+        speaks = self._parts.engine.is_chief
+        bar = progress.TrainingBar(start, self._total, enabled=speaks)
+        profile = actions.Profile(
+            self._parts.recipe.profile_window,
+            self._out.board_dir,
+            enabled=speaks,
+        )
+        with bar, profile:
+            return loop.run(
+                take_steps,
+                self._watch.actions(self._plan(bar, profile)),
+                start_step=start,
+                total_steps=self._total,
+                steps_per_loop=self._parts.recipe.steps_per_loop,
+            )
+
+    def _evaluations(self) -> list[actions.Evaluate]:
+        recipe = self._parts.recipe
+        keep = saving.KeepBest(
+            self._best,
+            self._parts.state,
+            self._background.submit,
+            recipe.optional_steps("early_stopping"),
+        )
+        return [
+            actions.Evaluate(
+                evaluator,
+                self._model_dir,
+                self._out,
+                keep if evaluator.data is recipe.eval_data else None,
+            )
+            for evaluator in self._evaluators
+        ]
+
+    def _plan(
+        self, bar: progress.TrainingBar, profile: actions.Profile
+    ) -> list[tuple[loop.Trigger, loop.Action]]:
+        """Returns what is done when, in order.
+
+        Evaluation comes before the checkpoint: what a checkpoint follows is
+        done, and a restart need not do it again.
+        """
+        recipe, total = self._parts.recipe, self._total
+        log = actions.MetricsLog(self._out, total)
+        log_due = loop.every(recipe.steps("log_every"), total)
+        save_due = loop.every(recipe.steps("checkpoint_every"), total)
+        evaluate_due = loop.every(
+            recipe.optional_steps("evaluate_every"), total
+        )
+        plan: list[tuple[loop.Trigger, loop.Action]] = [
+            (loop.always, self._guard),
+            (loop.always, bar),
+            (loop.always, log.gather),
+            (log_due, log.write),
+            *damage_log.actions(
+                recipe.train_data, self._parts.engine, self._out
+            ),
+        ]
+        if recipe.eval_data is not None:
+            plan.append((evaluate_due, self.evaluations[0]))
+        exchange = self._parts.engine.exchange
+        return [
+            *plan,
+            (save_due, lambda latest: self.save(latest.step)),
+            (lambda at: evaluate_due(at) or save_due(at), self.ending),
+            (profile.is_due, profile),
+            (loop.always, self._stop.together(exchange)),
+        ]
