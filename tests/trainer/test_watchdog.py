@@ -191,10 +191,12 @@ def test_a_stopped_or_killed_worker_is_brought_back(
         assert not struck.is_running()
         assert "restart 1 of 1" in log
         hung = "for 30 s (train.hang_timeout)" in log
-        assert hung == (number is signal.SIGSTOP)
-        assert hung == ("Current thread" in log)
+        # TensorFlow asks its workers every 30 s, and may be the first to know.
+        if engine == "horovod":
+            assert hung == (number is signal.SIGSTOP)
         if hung:
             assert "worker 0 failed with exit code 1" in log
+            assert "Thread 0x" in log
         starts = [line["step"] for line in lines(run, "run")]
         assert len(starts) == 2 and 10 <= starts[1] < 300
         for name, value in final_arrays(run).items():
