@@ -20,26 +20,27 @@ from tests.trainer.test_main import call, final_arrays, lines, tiny
 from trainer import divergence, errors, loop, main, session
 
 
-def test_the_report_names_steps_rates_and_shards(tmp_path, caplog) -> None:
+def test_the_report_names_steps_rates_and_shards(tmp_path, capsys) -> None:
     bindings = write(tmp_path / "data", bad_batch=12)
     run = tmp_path / "run"
     assert call(main, *tiny(run, *bindings, *harm("nan"))) == 1
     # Stretches of at most 3 steps, cut by what is due: 11 to 12, then this.
-    assert "in steps 13 to 14: the loss is nan. Loss nan" in caplog.text
-    assert "learning rate 0.05 and gradient norm" in caplog.text
-    assert "1 of 2 steps skipped" in caplog.text
+    said = capsys.readouterr().err
+    assert "in steps 13 to 14: the loss is nan. Loss nan" in said
+    assert "learning rate 0.05 and gradient norm" in said
+    assert "1 of 2 steps skipped" in said
     data = train_data(tmp_path / "data")
     names = shard_names(examples_read(data, range(12, 14)))
     assert len(names) < SHARDS
-    assert f"This host has read: {', '.join(names)}." in caplog.text
-    assert 'train.on_divergence="rollback"' in caplog.text
+    assert f"This host has read: {', '.join(names)}." in said
+    assert 'train.on_divergence="rollback"' in said
     checkpoints = {path.name for path in (run / "checkpoints").iterdir()}
     assert checkpoints == {"step-000000005", "step-000000010"}
     assert not (run / "DONE").exists()
     assert lines(run, "rollback") == []
 
 
-def test_steps_that_are_all_skipped_end_the_run(tmp_path, caplog) -> None:
+def test_steps_that_are_all_skipped_end_the_run(tmp_path, capsys) -> None:
     """Their loss is finite, and the weights stay what they were."""
     bindings = write(tmp_path / "data")
     bindings += harm("gradient", "poisoned.label = 0")
@@ -50,8 +51,9 @@ def test_steps_that_are_all_skipped_end_the_run(tmp_path, caplog) -> None:
     # A restart goes on counting.
     longer = tiny(run, *bindings, 'train.duration = "60 steps"')
     assert call(main, "--allow_config_change", *longer) == 1
-    assert "in steps 21 to 25: the gradients of 25 steps in a" in caplog.text
-    assert "5 of 5 steps skipped" in caplog.text
+    said = capsys.readouterr().err
+    assert "in steps 21 to 25: the gradients of 25 steps in a" in said
+    assert "5 of 5 steps skipped" in said
 
 
 def test_a_good_step_ends_a_row_of_skipped_ones() -> None:

@@ -90,14 +90,15 @@ def test_a_rollback_to_the_beginning_and_results_of_a_step_that_comes_again(
     }
 
 
-def test_no_more_rollbacks_than_allowed(tmp_path, caplog) -> None:
+def test_no_more_rollbacks_than_allowed(tmp_path, capsys) -> None:
     bindings = write(tmp_path / "data")
     every_label = ("poisoned.label = 0", ROLLBACK, "train.max_rollbacks = 2")
     run = tmp_path / "run"
     assert call(main, *tiny(run, *bindings, *harm("nan", *every_label))) == 1
     counts = [line["rollbacks"] for line in lines(run, "rollback")]
     assert counts == [1, 2]
-    assert "rolled back train.max_rollbacks=2 times already" in caplog.text
+    said = capsys.readouterr().err
+    assert "rolled back train.max_rollbacks=2 times already" in said
     assert not (run / "DONE").exists()
 
 
