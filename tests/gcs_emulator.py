@@ -109,6 +109,10 @@ class _Storage(storage.Storage):
     def _write_config_to_file(self) -> None:
         """Keeps no copy of everything at each write."""
 
+    def _object_path(self, bucket: str, name: str) -> str:
+        # A bucket has no folders: `a`, `a/` and `a/b` are three objects.
+        return f"{bucket}/{urllib.parse.quote(name, safe='')}"
+
     def create_file(self, bucket, name, content, resource, upload=None):
         # A resumable upload has its precondition in its first request.
         expected = self._of_uploads.pop(upload, self.expected)
