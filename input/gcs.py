@@ -69,10 +69,12 @@ def read(path: str) -> Object:
             if blob is None:
                 _require_bucket(bucket)
                 raise FileNotFoundError(f"{path}: no such object")
+            # The download asks for this generation, and may forget it.
+            generation = int(blob.generation)
             content = _or_none(blob.download_as_bytes)
             # None: replaced between the two requests.
             if content is not None:
-                return Object(content, blob.generation)
+                return Object(content, generation)
 
 
 def exists(path: str) -> bool:

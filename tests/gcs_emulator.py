@@ -109,6 +109,10 @@ class _Storage(storage.Storage):
     def _write_config_to_file(self) -> None:
         """Keeps no copy of everything at each write."""
 
+    def _object_path(self, bucket: str, name: str) -> str:
+        # A bucket has no folders: `a`, `a/` and `a/b` are three objects.
+        return f"{bucket}/{urllib.parse.quote(name, safe='')}"
+
     def create_file(self, bucket, name, content, resource, upload=None):
         # A resumable upload has its precondition in its first request.
         expected = self._of_uploads.pop(upload, self.expected)
@@ -149,6 +153,10 @@ class _Handler(server.RequestHandler):
     def _serve(self) -> None:
         self.close_connection = True
         body = self._read_body()
+        if self.path.endswith("/storageLayout"):
+            # TensorFlow asks before it renames a folder.
+            self._answer(200, {"hierarchicalNamespace": {"enabled": False}})
+            return
         query = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)
         if not body and query.get("uploadType") == ["media"]:
             # TensorFlow marks a folder so.
@@ -166,7 +174,8 @@ class _Handler(server.RequestHandler):
             try:
                 server.Router(self).handle(self.command)
             except _PreconditionFailed:
-                self._refuse()
+                error = {"code": 412, "message": "conditionNotMet"}
+                self._answer(412, {"error": error})
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
@@ -194,10 +203,9 @@ class _Handler(server.RequestHandler):
             raise ConnectionAbortedError
         return line.strip()
 
-    def _refuse(self) -> None:
-        message = {"error": {"code": 412, "message": "conditionNotMet"}}
+    def _answer(self, status: int, message: dict[str, object]) -> None:
         content = json.dumps(message).encode()
-        self.send_response(412)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

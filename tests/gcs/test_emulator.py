@@ -26,6 +26,9 @@ def test_both_clients_see_the_same_objects(folder: str) -> None:
     ]
     tf.io.gfile.rename(f"{folder}/a/by_client", f"{folder}/c")
     assert gcs.sizes(folder)["c"] == 9_000_000
+    tf.io.gfile.rename(f"{folder}/a", f"{folder}/d")
+    assert gcs.sizes(folder)["d/by_tensorflow"] == 3_000_000
+    tf.io.gfile.rename(f"{folder}/d", f"{folder}/a")
     tf.io.gfile.rmtree(f"{folder}/a")
     assert gcs.sizes(folder) == {"c": 9_000_000}
     assert not tf.io.gfile.exists(f"{folder}/a/by_client")

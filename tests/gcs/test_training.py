@@ -19,10 +19,10 @@ RECIPE = """
 SOURCE = @tfrecords()
 tfrecords.data_dir = %DATA_DIR
 make_engine.name = "one_device"
-train.duration = "200 steps"
+train.duration = "120 steps"
 train.log_every = "10 steps"
 train.checkpoint_every = "20 steps"
-train.evaluate_every = "100 steps"
+train.evaluate_every = "60 steps"
 train.augment = [@random_crop(), @random_flip()]
 train.deterministic = True
 simple_cnn.dropout = 0.5
@@ -72,11 +72,11 @@ def test_train_kill_resume_evaluate(
     assert f"The former owner (process {killed.pid} on" in output
     assert f"report: {model_dir}/report.html" in output
     starts = [line["step"] for line in logged(model_dir, "run")]
-    assert starts[0] == 0 and 40 <= starts[1] < 200
+    assert starts[0] == 0 and 40 <= starts[1] < 120
     evaluated = run(
         *("-m", "trainer.evaluate", "--once", *command[2:]),
     )
-    assert "step 200, validation: top-1 accuracy" in evaluated
+    assert "step 120, validation: top-1 accuracy" in evaluated
 
     copy = tmp_path / "copy"
     names = list(gcs.sizes(model_dir))
@@ -89,12 +89,12 @@ def test_train_kill_resume_evaluate(
         [
             line["loss"]
             for line in map(json.loads, (place / "metrics.jsonl").open())
-            if line["kind"] == "eval" and line["step"] == 200
+            if line["kind"] == "eval" and line["step"] == 120
         ]
         for place in (whole, copy)
     ]
     assert scores[1] == scores[0] * 2  # The trainer, then the evaluation.
-    assert json.loads((copy / "DONE").read_text()) == {"step": 200}
+    assert json.loads((copy / "DONE").read_text()) == {"step": 120}
     assert not (copy / "OWNER").exists()
     page = (copy / "report.html").read_text()
     assert "Top-1" in page and page.rstrip().endswith("</html>")
