@@ -46,9 +46,9 @@ Turn = Callable[[int], list[float]]
 class _InTurn(saver.Saver):
     """Writes at once."""
 
-    def submit(self, save: Callable[[], None]) -> None:
+    def submit(self, prepare: Callable[[], saver.Save]) -> None:
         """Carries out a save."""
-        save()
+        prepare()()
 
 
 def main(arguments: Sequence[str]) -> None:

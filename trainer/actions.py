@@ -214,11 +214,14 @@ class StopOnSignal:
         Where a signal has come, what is left is to exit with the right code:
         later signals are ignored from then on.
         """
+        interrupted = False
 
         def note(number: int, frame: object) -> None:
-            name = signal.Signals(number).name
-            if self.received and number == signal.SIGINT:
+            nonlocal interrupted
+            if number == signal.SIGINT and interrupted:
                 raise KeyboardInterrupt
+            interrupted = interrupted or number == signal.SIGINT
+            name = signal.Signals(number).name
             self.received = name
             logging.info("%s: stopping after the steps under way.", name)
 

@@ -6,6 +6,7 @@ under a temporary name, made durable and renamed: that commits it. An object
 store cannot rename: there the manifest is written last, and commits.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -20,9 +21,10 @@ import tensorflow as tf
 from input import gcs
 from trainer import errors, files
 
+ARRAYS = "variables.npz"
+MANIFEST = "manifest.json"
+
 _FORMAT = 2
-_ARRAYS = "variables.npz"
-_MANIFEST = "manifest.json"
 _CHECKSUM = "checksum"
 
 Arrays = Mapping[str, np.ndarray]
@@ -39,10 +41,10 @@ def write(
     arrays: Arrays,
     metrics: Mapping[str, float],
 ) -> None:
-    """Writes a checkpoint and commits it.
+    """Writes a checkpoint and commits it, in place of one that may be there.
 
     Args:
-        path: Its folder; must not be there.
+        path: Its folder.
         temporary: The folder's name until it is committed; must not be there.
             Not used on an object store.
         step: Steps taken.
@@ -51,13 +53,17 @@ def write(
 
     Raises:
         OSError: The disk fails; so does tf.errors.OpError.
+        gcs.ChangedError: Another process has written it meanwhile.
     """
     folder = path if gcs.is_remote(path) else temporary
-    tf.io.gfile.makedirs(folder)
+    if folder == path:
+        remove(path, temporary)
+    else:
+        tf.io.gfile.makedirs(folder)
     # An archive member cannot be named like a path on every system.
     keys = {name: f"{i:05d}" for i, name in enumerate(arrays)}
     size, sha256 = _write_arrays(
-        os.path.join(folder, _ARRAYS), {keys[n]: a for n, a in arrays.items()}
+        os.path.join(folder, ARRAYS), {keys[n]: a for n, a in arrays.items()}
     )
     manifest = {
         "format": _FORMAT,
@@ -68,12 +74,15 @@ def write(
         "variables": keys,
     }
     manifest[_CHECKSUM] = _checksum(manifest)
-    with tf.io.gfile.GFile(os.path.join(folder, _MANIFEST), "w") as file:
-        file.write(json.dumps(manifest, indent=1))
+    content = json.dumps(manifest, indent=1).encode()
     if folder == path:
+        gcs.write(os.path.join(path, MANIFEST), content, generation=0)
         return
-    for name in (_ARRAYS, _MANIFEST, ""):
+    files.write_atomically(os.path.join(folder, MANIFEST), content)
+    for name in (ARRAYS, ""):
         files.sync(os.path.join(folder, name))
+    if tf.io.gfile.exists(path):
+        remove(path, f"{temporary}.old")
     tf.io.gfile.rename(folder, path)
     files.sync(os.path.dirname(path))
 
@@ -117,26 +126,26 @@ def _checksum(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def commits_by_manifest(path: str) -> bool:
-    """Returns whether checkpoints there may lie beside half-written ones."""
-    return gcs.is_remote(path)
-
-
-def is_committed(path: str) -> bool:
-    """Returns whether a folder on an object store is a checkpoint yet."""
-    return tf.io.gfile.exists(os.path.join(path, _MANIFEST))
+def is_there(path: str) -> bool:
+    """Returns whether a folder is a checkpoint, whole or damaged."""
+    manifest = os.path.join(path, MANIFEST)
+    if gcs.is_remote(path):
+        return gcs.exists(manifest)
+    return os.path.isfile(manifest)
 
 
 def remove(path: str, temporary: str) -> None:
-    """Removes a checkpoint; it stops to count before its files go."""
+    """Removes a checkpoint; it stops to count before its files go.
+
+    Where it is missing, or another process removes it, nothing is done.
+    """
     if gcs.is_remote(path):
-        manifest = os.path.join(path, _MANIFEST)
-        if tf.io.gfile.exists(manifest):
-            tf.io.gfile.remove(manifest)
-        tf.io.gfile.rmtree(path)
+        for name in (MANIFEST, ARRAYS):
+            gcs.remove(os.path.join(path, name))
         return
-    tf.io.gfile.rename(path, temporary)
-    tf.io.gfile.rmtree(temporary)
+    with contextlib.suppress(tf.errors.NotFoundError):
+        tf.io.gfile.rename(path, temporary)
+        tf.io.gfile.rmtree(temporary)
 
 
 def read(path: str) -> dict[str, np.ndarray]:
@@ -144,26 +153,21 @@ def read(path: str) -> dict[str, np.ndarray]:
 
     Raises:
         Corrupt: A file is missing, truncated or changed.
+        errors.CheckpointError: An object store does not answer.
     """
     manifest = read_manifest(path)
+    content = _content(path, ARRAYS)
+    if len(content) != manifest["bytes"]:
+        raise Corrupt(
+            f"{path}: {ARRAYS} has {len(content)} bytes, not "
+            f"{manifest['bytes']}"
+        )
+    if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
+        raise Corrupt(f"{path}: the checksum of {ARRAYS} is wrong")
     try:
-        with tf.io.gfile.GFile(os.path.join(path, _ARRAYS), "rb") as file:
-            content = file.read()
-        if len(content) != manifest["bytes"]:
-            raise Corrupt(
-                f"{path}: {_ARRAYS} has {len(content)} bytes, not "
-                f"{manifest['bytes']}"
-            )
-        if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
-            raise Corrupt(f"{path}: the checksum of {_ARRAYS} is wrong")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return {n: arrays[k] for n, k in manifest["variables"].items()}
-    except (
-        tf.errors.OpError,
-        KeyError,
-        ValueError,
-        zipfile.BadZipFile,
-    ) as error:
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise Corrupt(f"{path}: {errors.reason(error)}") from error
 
 
@@ -172,20 +176,30 @@ def read_manifest(path: str) -> dict[str, Any]:
 
     Raises:
         Corrupt: It is missing, truncated or changed.
+        errors.CheckpointError: An object store does not answer.
     """
     try:
-        with tf.io.gfile.GFile(os.path.join(path, _MANIFEST)) as file:
-            manifest = json.loads(file.read())
+        manifest = json.loads(_content(path, MANIFEST))
         if manifest["format"] != _FORMAT:
             raise Corrupt(
                 f"{path}: format {manifest['format']}, this version reads "
                 f"{_FORMAT}"
             )
         if manifest[_CHECKSUM] != _checksum(manifest):
-            raise Corrupt(f"{path}: the checksum of {_MANIFEST} is wrong")
-    except (tf.errors.OpError, KeyError, TypeError, ValueError) as error:
+            raise Corrupt(f"{path}: the checksum of {MANIFEST} is wrong")
+    except (KeyError, TypeError, ValueError) as error:
         raise Corrupt(f"{path}: {errors.reason(error)}") from error
     return manifest
+
+
+def _content(path: str, name: str) -> bytes:
+    try:
+        return files.read(os.path.join(path, name))
+    except gcs.StorageError as error:
+        # Nothing is known to be wrong with the checkpoint.
+        raise errors.CheckpointError(str(error)) from error
+    except OSError as error:
+        raise Corrupt(f"{path}: {errors.reason(error)}") from error
 
 
 def assign(

@@ -7,6 +7,7 @@ whoever comes last.
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from typing import Literal
@@ -42,13 +43,13 @@ class Best:
         model_dir: Of the run.
         metric: Of the evaluation.
         direction: Whether more is better; `auto`: unless it is the loss.
-        writer: Who offers, `trainer` or `evaluate`.
+        writer: Who offers; keeps temporary names apart.
     """
 
     model_dir: str
     metric: Metric = "top_1_accuracy"
     direction: Direction = "auto"
-    writer: str = "trainer"
+    writer: str = ".trainer"
 
     @property
     def checkpoints(self) -> checkpoint.Checkpoints:
@@ -57,7 +58,7 @@ class Best:
             os.path.join(self.model_dir, "best"),
             # Which one stays is decided by score.
             checkpoint.Retention(newest=2**31),
-            writer=f".{self.writer}",
+            writer=self.writer,
         )
 
     def current(self) -> Score | None:
@@ -71,7 +72,7 @@ class Best:
 
     def is_better(self, one: Score, other: Score) -> bool:
         """Returns whether one score is better than another; equals are not."""
-        return self._sign * one.value > self._sign * other.value
+        return self._rank(one) > self._rank(other)
 
     def save(
         self, step: int, arrays: archive.Arrays, metrics: Mapping[str, float]
@@ -82,7 +83,17 @@ class Best:
             errors.CheckpointError: They cannot be written; the best so far
                 stays.
         """
-        self.checkpoints.save(step, arrays, metrics)
+        new = Score(step, metrics[self.metric])
+        # After a rollback a step comes again, with other weights.
+        replace = any(
+            old.step == step and self.is_better(new, old)
+            for old in self._scores()
+        )
+        self.checkpoints.save(step, arrays, metrics, replace)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Drops all but the best, which a kill may have prevented."""
         scores = self._scores()
         if scores:
             self.checkpoints.retain([self._best(scores).step])
@@ -105,7 +116,12 @@ class Best:
 
     def _best(self, scores: list[Score]) -> Score:
         # Of equals the first: what is not better is no reason to change.
-        return max(scores, key=lambda s: (self._sign * s.value, -s.step))
+        return max(scores, key=lambda s: (self._rank(s), -s.step))
+
+    def _rank(self, score: Score) -> float:
+        # Nothing is worse than what is not a number.
+        finite = math.isfinite(score.value)
+        return self._sign * score.value if finite else -math.inf
 
     @property
     def _sign(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from input import gcs
 from trainer import archive, errors
 
 _TEMPORARY = ".tmp"
@@ -55,15 +56,27 @@ class Checkpoints:
     writer: str = ""
 
     def steps(self) -> list[int]:
-        """Returns the steps of all committed checkpoints, rising."""
-        if not tf.io.gfile.isdir(self.directory):
+        """Returns the steps of all committed checkpoints, rising.
+
+        Raises:
+            gcs.StorageError: An object store does not answer.
+        """
+        if gcs.is_remote(self.directory):
+            return self._remote_steps(archive.MANIFEST)
+        if not os.path.isdir(self.directory):
             return []
-        names = tf.io.gfile.listdir(self.directory)
-        matches = (_NAME.fullmatch(name.rstrip("/")) for name in names)
-        steps = sorted(int(match.group(1)) for match in matches if match)
-        if archive.commits_by_manifest(self.directory):
-            return [s for s in steps if archive.is_committed(self.path(s))]
-        return steps
+        matches = map(_NAME.fullmatch, os.listdir(self.directory))
+        return sorted(int(match.group(1)) for match in matches if match)
+
+    def _remote_steps(self, file: str) -> list[int]:
+        """Returns the steps of the folders that hold a file."""
+        names = gcs.sizes(self.directory)
+        matches = (
+            _NAME.fullmatch(os.path.dirname(name))
+            for name in names
+            if os.path.basename(name) == file
+        )
+        return sorted(int(match.group(1)) for match in matches if match)
 
     def path(self, step: int) -> str:
         """Returns the folder of the checkpoint of a step."""
@@ -74,17 +87,23 @@ class Checkpoints:
         step: int,
         arrays: archive.Arrays,
         metrics: Mapping[str, float] | None = None,
+        replace: bool = False,
     ) -> None:
         """Writes and commits a checkpoint, then drops those that do not stay.
 
-        Nothing is written where the step has one already that verifies.
+        Args:
+            step: Steps taken.
+            arrays: By variable name.
+            metrics: What is known of the weights.
+            replace: Whether to write where the step has one already that
+                verifies; otherwise nothing is written then.
 
         Raises:
             errors.CheckpointError: It cannot be written; the others are as
                 they were.
         """
         try:
-            if not self._has(step):
+            if replace or not self._has(step):
                 self._drop_half_written()
                 archive.write(
                     self.path(step),
@@ -94,36 +113,56 @@ class Checkpoints:
                     metrics or {},
                 )
             self.retain(self.retention.kept(self.steps()))
+        except (tf.errors.AlreadyExistsError, gcs.ChangedError) as error:
+            # Another writer was faster.
+            if not self._has(step):
+                raise self._failed(step, error) from error
         except (OSError, tf.errors.OpError) as error:
             raise self._failed(step, error) from error
 
     def retain(self, stay: Iterable[int]) -> None:
-        """Drops all checkpoints but those of the steps given."""
-        for step in set(self.steps()) - set(stay):
-            archive.remove(self.path(step), self._temporary(step))
+        """Drops all checkpoints but those of the steps given.
+
+        Raises:
+            errors.CheckpointError: One cannot be removed.
+        """
+        try:
+            for step in set(self.steps()) - set(stay):
+                archive.remove(self.path(step), self._temporary(step))
+        except (OSError, tf.errors.OpError) as error:
+            raise errors.CheckpointError(
+                f"Old checkpoints in {self.directory} cannot be removed: "
+                f"{errors.reason(error)}. Mend the disk or its permissions, "
+                "then run the same command again."
+            ) from error
 
     def _temporary(self, step: int) -> str:
         return f"{self.path(step)}{self.writer}{_TEMPORARY}"
 
     def _has(self, step: int) -> bool:
-        """Returns whether a step has a good checkpoint; removes a bad one."""
+        """Returns whether a step has a checkpoint that verifies."""
         if step not in self.steps():
             return False
         try:
             archive.read(self.path(step))
+            return True
         except archive.Corrupt as corrupt:
             logging.warning("Replacing a checkpoint: %s", corrupt)
-            archive.remove(self.path(step), self._temporary(step))
             return False
-        return True
 
     def _drop_half_written(self) -> None:
         """Removes what this writer has left when it was killed."""
+        if gcs.is_remote(self.directory):
+            # Several writers of one folder cannot be told apart there.
+            if not self.writer:
+                half = set(self._remote_steps(archive.ARRAYS))
+                for step in half - set(self.steps()):
+                    archive.remove(self.path(step), "")
+            return
         tf.io.gfile.makedirs(self.directory)
-        names = (n.rstrip("/") for n in tf.io.gfile.listdir(self.directory))
-        for name in names:
-            step, _, rest = name.partition(self.writer + _TEMPORARY)
-            if name != step and not rest and _NAME.fullmatch(step):
+        for name in os.listdir(self.directory):
+            stem, found, rest = name.partition(self.writer + _TEMPORARY)
+            if found and rest in ("", ".old") and _NAME.fullmatch(stem):
                 tf.io.gfile.rmtree(os.path.join(self.directory, name))
 
     def _failed(self, step: int, error: Exception) -> errors.CheckpointError:
@@ -148,6 +187,7 @@ class Checkpoints:
 
         Raises:
             errors.ConfigError: There are some, but none verifies.
+            errors.CheckpointError: An object store does not answer.
         """
         problems = []
         # One that is replaced while it is read makes another look worthwhile.
@@ -183,6 +223,7 @@ class Checkpoints:
 
         Raises:
             errors.ConfigError: None verifies, or the variables are others.
+            errors.CheckpointError: An object store does not answer.
         """
         found = self.read_newest()
         if found is None:
@@ -190,3 +231,8 @@ class Checkpoints:
         step, arrays = found
         archive.assign(variables, arrays, self.path(step))
         return step
+
+
+def of_run(model_dir: str, retention: Retention = Retention()) -> Checkpoints:
+    """Returns the checkpoints of a run."""
+    return Checkpoints(os.path.join(model_dir, "checkpoints"), retention)

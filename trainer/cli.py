@@ -21,7 +21,7 @@ PREEMPTED = 75
 _FAILURES = (
     errors.EngineError,
     errors.DivergedError,
-    errors.CheckpointError,
+    errors.OutputError,
     gcs.StorageError,
 )
 
@@ -70,7 +70,7 @@ def make_engine() -> engine.Engine:
 
 
 @contextlib.contextmanager
-def exit_on_signal() -> Iterator[None]:
+def exit_on_signal(advice: str) -> Iterator[None]:
     """Ends the process with PREEMPTED at SIGTERM, SIGUSR1 or Ctrl-C.
 
     For as long as nothing has been trained that would have to be saved, above
@@ -79,10 +79,7 @@ def exit_on_signal() -> Iterator[None]:
     """
 
     def leave(number: int, frame: object) -> None:
-        logging.warning(
-            "%s: stopped before training. Run the same command again to start.",
-            signal.Signals(number).name,
-        )
+        logging.warning("%s: stopped. %s", signal.Signals(number).name, advice)
         sys.exit(PREEMPTED)
 
     signals = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -114,7 +111,7 @@ def check_writable(model_dir: str) -> None:
     """
     probe = os.path.join(model_dir, f".probe-{os.getpid()}")
     try:
-        files.write_atomically(probe, b"")
+        files.write_atomically(probe, b"probe")
         files.remove(probe)
     except (tf.errors.OpError, OSError) as error:
         reason = str(error).splitlines()[0]

@@ -23,8 +23,12 @@ class DivergedError(RuntimeError):
         self.step = step
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be written; the binaries exit with 1."""
+class OutputError(RuntimeError):
+    """What a run writes cannot be written; the binaries exit with 1."""
+
+
+class CheckpointError(OutputError):
+    """A checkpoint cannot be written, or a disk cannot be reached."""
 
 
 def reason(error: Exception) -> str:

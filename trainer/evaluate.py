@@ -20,8 +20,10 @@ from trainer import (
     actions,
     agreement,
     best,
+    checkpoint,
     cli,
     config,
+    engine,
     errors,
     follow,
     owner,
@@ -30,8 +32,10 @@ from trainer import (
     rundir,
     saving,
     session,
+    watchdog,
     writer,
 )
+from trainer import recipe as recipe_lib
 
 _BY = "evaluate"
 _ONCE = flags.DEFINE_bool(
@@ -68,20 +72,38 @@ _FREE = (
 
 def main() -> int:
     """Evaluates; returns the exit code."""
-    with contextlib.ExitStack() as held:
-        return _main(held)
+    with (
+        cli.exit_on_signal("Run the same command again to go on."),
+        contextlib.ExitStack() as held,
+    ):
+        recipe = cli.load_recipe()
+        model_dir = cli.require_model_dir()
+        if not recipe.evaluations:
+            raise errors.ConfigError(
+                "There is nothing to evaluate: bind train.eval_data or "
+                "train.test_data."
+            )
+        on = cli.make_engine()
+        logging.info("Engine: %s.", on.describe())
+        watch = held.enter_context(watchdog.Watchdog(recipe.hang_timeout))
+        parts = _build(recipe, on, model_dir, held)
+        problem = _follow(parts, model_dir, watch)
+        if problem:
+            raise errors.ConfigError(problem)
+        if on.is_chief:
+            print(f"report: {report.write_report(model_dir)}")
+        # A process that leaves early looks like one that has crashed.
+        on.exchange(b"done")
+    return 0
 
 
-def _main(held: contextlib.ExitStack) -> int:
-    recipe = cli.load_recipe()
-    model_dir = cli.require_model_dir()
-    if not recipe.evaluations:
-        raise errors.ConfigError(
-            "There is nothing to evaluate: bind train.eval_data or "
-            "train.test_data."
-        )
-    on = cli.make_engine()
-    logging.info("Engine: %s.", on.describe())
+def _build(
+    recipe: recipe_lib.Recipe,
+    on: engine.Engine,
+    model_dir: str,
+    held: contextlib.ExitStack,
+) -> session.Session:
+    """Returns what evaluates, where the directory is fit and nobody else's."""
     agreement.check_same_config(
         on, recipe, {"--once": _ONCE.value, "--latest_only": _LATEST_ONLY.value}
     )
@@ -90,54 +112,30 @@ def _main(held: contextlib.ExitStack) -> int:
 
     def check_model_dir() -> None:
         rundir.check(model_dir, parts, operative_config, _FREE)
-        if _ONCE.value and not follow.steps(model_dir):
-            raise _nothing(model_dir)
+        if _ONCE.value and not checkpoint.of_run(model_dir).steps():
+            return  # Nothing is left where there is nothing to evaluate.
         folder = os.path.join(model_dir, "evaluation")
         cli.check_writable(folder)
-        held.enter_context(owner.own(folder))
+        held.enter_context(owner.own(folder, "let one job evaluate a run"))
 
     agreement.on_chief(on, check_model_dir)
-    checkpoints = follow.Follower(
-        model_dir,
-        parts,
-        follow.evaluated(model_dir, recipe.evaluations, _BY)
-        if not _ONCE.value
-        else set(),
-        latest_only=_LATEST_ONLY.value or _ONCE.value,
-    )
-    if not _follow(checkpoints, _evaluations(parts, model_dir), on.is_chief):
-        raise _nothing(model_dir)
-    if on.is_chief:
-        print(f"report: {report.write_report(model_dir)}")
-    # A process that leaves early looks like one that has crashed.
-    on.exchange(b"done")
-    return 0
-
-
-def _nothing(model_dir: str) -> errors.ConfigError:
-    return errors.ConfigError(
-        f"--model_dir={model_dir} has no checkpoint to evaluate. Train there "
-        "first, or name the directory of another run."
-    )
+    return parts
 
 
 def _evaluations(
-    parts: session.Session, model_dir: str
+    parts: session.Session, model_dir: str, watch: watchdog.Watchdog
 ) -> list[actions.Evaluate]:
     recipe = parts.recipe
     out = writer.Writer(model_dir, enabled=parts.engine.is_chief, by=_BY)
     kept = best.Best(
-        *(model_dir, recipe.best_metric, recipe.best_direction), writer=_BY
+        model_dir, recipe.best_metric, recipe.best_direction, writer=f".{_BY}"
     )
-    keep = saving.KeepBest(
-        kept,
-        parts.state,
-        lambda save: save(),
-        recipe.optional_steps("early_stopping"),
-    )
+    patience = recipe.optional_steps("early_stopping")
+    # Before its line is in metrics.jsonl, a result has been kept.
+    keep = saving.KeepBest(kept, parts.state, None, patience)
     return [
         actions.Evaluate(
-            parts.evaluator(data),
+            watch.evaluator(parts.evaluator(data)),
             model_dir,
             out,
             keep if data is recipe.eval_data else None,
@@ -147,24 +145,34 @@ def _evaluations(
 
 
 def _follow(
-    checkpoints: follow.Follower,
-    evaluations: list[actions.Evaluate],
-    is_chief: bool,
-) -> bool:
-    """Evaluates what comes; returns whether there ever was a checkpoint."""
+    parts: session.Session, model_dir: str, watch: watchdog.Watchdog
+) -> str:
+    """Evaluates what comes; returns why nothing could be, or ""."""
+    evaluations = _evaluations(parts, model_dir, watch)
+    splits = parts.recipe.evaluations
+
+    def known() -> set[int]:
+        if _ONCE.value:
+            return set()
+        return follow.evaluated(model_dir, splits, _BY)
+
+    checkpoints = follow.Follower(
+        model_dir, parts, known, _LATEST_ONLY.value or _ONCE.value
+    )
     deadline = time.monotonic() + _TIMEOUT.value
     while True:
+        watch.beat()
         now = checkpoints.next(late=time.monotonic() > deadline or _ONCE.value)
         if now.step is not None:
             for evaluate in evaluations:
                 result = evaluate.at(now.step)
-                if is_chief:
+                if parts.engine.is_chief:
                     print(_line(result), flush=True)
             deadline = time.monotonic() + _TIMEOUT.value
             if _ONCE.value:
-                return True
+                return ""
         elif now.ended:
-            return now.seen
+            return now.problem
         else:
             time.sleep(_POLL_SECONDS)
 

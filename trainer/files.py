@@ -6,6 +6,9 @@ remembers from before another process wrote; see `input.gcs`.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import io
 import os
 import uuid
 
@@ -36,7 +39,7 @@ def remove(path: str) -> None:
 
 
 def append(path: str, content: bytes) -> None:
-    """Adds to the end of a file, which several processes may do at once.
+    """Adds lines to the end of a file, as several processes may at once.
 
     It is made if missing; its folder must exist.
 
@@ -47,9 +50,22 @@ def append(path: str, content: bytes) -> None:
         gcs.append(path, content)
         return
     # Unbuffered: one write for all of it, at what is the end by then.
-    with open(path, "ab", buffering=0) as file:
+    with open(path, "a+b", buffering=0) as file:
+        # On a network file system two hosts may see different ends.
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if _is_cut_short(file):
+            content = b"\n" + content
         if file.write(content) < len(content):
             raise OSError(f"{path}: the disk is full; half a line is written")
+
+
+def _is_cut_short(file: io.FileIO) -> bool:
+    """Returns whether the last line has no end: a crash in the midst of it."""
+    if not file.seek(0, os.SEEK_END):
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
 
 
 def write_atomically(path: str, content: bytes) -> None:

@@ -3,12 +3,12 @@
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 from absl import logging
 
-from input import pipeline
+from input import gcs, pipeline
 from trainer import agreement, archive, checkpoint, files, session
 
 
@@ -19,24 +19,26 @@ class Next:
     Attributes:
         step: The step whose weights have been loaded; None for none.
         ended: Whether there is nothing more to come.
-        seen: Whether a checkpoint has ever been there.
+        problem: Where it has ended: why nothing was ever evaluated; "" where
+            something was.
     """
 
     step: int | None
-    ended: bool
-    seen: bool
+    ended: bool = False
+    problem: str = ""
 
 
 class Follower:
     """Loads the checkpoints of a run, one after the other.
 
-    A checkpoint that the trainer drops while it is read is left out. The chief
+    A checkpoint that the trainer drops while it is read is left out; a damaged
+    one is said, and looked at again when it has been written anew. The chief
     reads; the others need not see its disk.
 
     Args:
         model_dir: Of the run; may not be there yet.
         parts: Take the weights.
-        known: Steps to leave out.
+        known: Returns the steps that have been evaluated.
         latest_only: Whether to leave out all but the newest.
     """
 
@@ -44,21 +46,25 @@ class Follower:
         self,
         model_dir: str,
         parts: session.Session,
-        known: set[int],
+        known: Callable[[], set[int]],
         latest_only: bool,
     ) -> None:
         self._model_dir = model_dir
         self._parts = parts
-        self._done = set(known)
+        self._known = known
         self._latest_only = latest_only
-        self._checkpoints = _checkpoints(model_dir)
-        self._seen = bool(known)
+        self._checkpoints = checkpoint.of_run(model_dir)
+        # What was wrong with which version of a checkpoint.
+        self._damaged: dict[tuple[int, int], str] = {}
 
     def next(self, late: bool) -> Next:
         """Loads the next checkpoint, if there is one; all processes call it.
 
         Args:
             late: On the chief: not to wait for another.
+
+        Raises:
+            errors.CheckpointError: An object store does not answer.
         """
         found: list[Next] = []
         on = self._parts.engine
@@ -71,46 +77,64 @@ class Follower:
 
     def _look(self, late: bool) -> Next:
         # Asked before looking: a checkpoint that comes later is not missed.
-        ended = tf.io.gfile.exists(os.path.join(self._model_dir, "DONE"))
-        while waiting := self._waiting():
-            step = waiting[0]
-            self._done.add(step)
+        ended = _exists(os.path.join(self._model_dir, "DONE"))
+        known = self._known()
+        for step in self._waiting(known):
             if self._load(step):
-                if self._latest_only:
-                    self._done.update(waiting)
-                return Next(step, ended=False, seen=True)
+                return Next(step)
         if late and not ended:
             logging.warning("No other checkpoint has come in time.")
-        return Next(None, ended or late, self._seen)
+        problem = "" if known else self._problem()
+        return Next(None, ended or late, problem)
 
-    def _waiting(self) -> list[int]:
+    def _waiting(self, known: set[int]) -> list[int]:
         """Returns the steps to evaluate, the next one first."""
-        steps = self._checkpoints.steps()
-        self._seen = self._seen or bool(steps)
-        waiting = [step for step in steps if step not in self._done]
-        return waiting[::-1] if self._latest_only else waiting
+        steps = [s for s in self._checkpoints.steps() if s not in known]
+        if self._latest_only:
+            newest = max(known, default=-1)
+            return [step for step in reversed(steps) if step > newest]
+        return steps
 
     def _load(self, step: int) -> bool:
         path = self._checkpoints.path(step)
+        version = (step, _version(path))
+        if version in self._damaged:
+            return False
         try:
             arrays = archive.read(path)
         except archive.Corrupt as corrupt:
             if step in self._checkpoints.steps():
                 logging.warning("Skipping a checkpoint: %s", corrupt)
+                self._damaged[version] = str(corrupt)
             else:
                 logging.info("Step %d: dropped before it was read.", step)
             return False
         archive.assign(self._parts.state.variables(), arrays, path)
         return True
 
+    def _problem(self) -> str:
+        if self._damaged:
+            return (
+                f"No checkpoint of --model_dir={self._model_dir} can be read: "
+                f"{'; '.join(self._damaged.values())}. Restore one from a "
+                "backup, or train on until the next."
+            )
+        return (
+            f"--model_dir={self._model_dir} has no checkpoint to evaluate. "
+            "Train there first, or name the directory of another run."
+        )
 
-def steps(model_dir: str) -> list[int]:
-    """Returns the steps of the checkpoints that are there now."""
-    return _checkpoints(model_dir).steps()
+
+def _exists(path: str) -> bool:
+    return gcs.exists(path) if gcs.is_remote(path) else os.path.exists(path)
 
 
-def _checkpoints(model_dir: str) -> checkpoint.Checkpoints:
-    return checkpoint.Checkpoints(os.path.join(model_dir, "checkpoints"))
+def _version(path: str) -> int:
+    """Returns a number that changes when a checkpoint is written anew."""
+    try:
+        return tf.io.gfile.stat(path).mtime_nsec
+    except tf.errors.OpError:
+        return 0
 
 
 def evaluated(
@@ -131,13 +155,14 @@ def evaluated(
     for line in content.splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:
+            kind, step = entry["kind"], entry["step"]
+        except (ValueError, KeyError, TypeError):
             # Cut short by a crash: as if it had not been evaluated.
             continue
-        if entry["kind"] == "run" and entry["step"] == 0:
+        if kind == "run" and step == 0:
             # The training has begun anew.
             splits = {}
-        elif entry["kind"] == "eval" and entry.get("by") == by:
-            splits.setdefault(entry["step"], set()).add(entry["split"])
+        elif kind == "eval" and entry.get("by") == by:
+            splits.setdefault(step, set()).add(entry["split"])
     wanted = {data.split for data in evaluations}
     return {step for step, done in splits.items() if done >= wanted}

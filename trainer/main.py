@@ -15,6 +15,7 @@ from absl import flags, logging
 from trainer import (
     actions,
     agreement,
+    checkpoint,
     cli,
     config,
     engine,
@@ -26,6 +27,7 @@ from trainer import (
     results,
     rundir,
     session,
+    warm_start,
     watchdog,
 )
 from trainer import recipe as recipe_lib
@@ -51,7 +53,9 @@ _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
 def main() -> int:
     """Trains, evaluates and reports; returns the exit code."""
     began = time.monotonic()
-    with cli.exit_on_signal():
+    with cli.exit_on_signal(
+        "Nothing has been trained: run the same command again to start."
+    ):
         recipe, on, model_dir = _start()
         stop = actions.StopOnSignal()
         with (
@@ -84,6 +88,7 @@ def _run(
     held: contextlib.ExitStack,
     began: float,
 ) -> int:
+    watch = held.enter_context(watchdog.Watchdog(recipe.hang_timeout))
     agreement.check_same_config(
         on,
         recipe,
@@ -103,17 +108,19 @@ def _run(
         held.enter_context(owner.own(model_dir))
         if not _ALLOW_CONFIG_CHANGE.value:
             rundir.check(model_dir, parts, operative_config)
+        if (
+            recipe.warm_start is not None
+            and not checkpoint.of_run(model_dir).steps()
+        ):
+            warm_start.check(recipe.warm_start)
 
     agreement.on_chief(on, check_model_dir)
-    with watchdog.Watchdog(recipe.hang_timeout) as watch:
-        try:
-            final = train_lib.train(
-                parts, model_dir, operative_config, stop, watch
-            )
-        except train_lib.Preempted as stopped:
-            logging.warning("%s", stopped)
-            return cli.PREEMPTED
-        _report(on, model_dir, final, time.monotonic() - began)
+    try:
+        final = train_lib.train(parts, model_dir, operative_config, stop, watch)
+    except train_lib.Preempted as stopped:
+        logging.warning("%s", stopped)
+        return cli.PREEMPTED
+    _report(on, model_dir, final, time.monotonic() - began)
     return 0
 
 

@@ -29,6 +29,7 @@ from input import gcs
 from trainer import errors
 
 FILE_NAME = "OWNER"
+_OTHERWISE = "train in another --model_dir"
 # On gs://: how often OWNER is renewed, and after how long without a renewal
 # another process takes over. Five may be lost to a busy network in a row.
 RENEW_SECONDS = 10.0
@@ -80,8 +81,12 @@ class Owner:
 
 
 @contextlib.contextmanager
-def own(model_dir: str) -> Iterator[None]:
+def own(model_dir: str, otherwise: str = _OTHERWISE) -> Iterator[None]:
     """Holds a model_dir, which exists, while the context lasts.
+
+    Args:
+        model_dir: Or another directory with one writer.
+        otherwise: What else can be done where it is in use, for the message.
 
     Where the file system knows no locks there is a warning and no protection.
     A process that loses its hold on gs://, because it could not renew it in
@@ -92,15 +97,15 @@ def own(model_dir: str) -> Iterator[None]:
             written.
     """
     if gcs.is_remote(model_dir):
-        with _Lease(model_dir).held():
+        with _Lease(model_dir, otherwise).held():
             yield
     else:
-        with _locked(model_dir):
+        with _locked(model_dir, otherwise):
             yield
 
 
 @contextlib.contextmanager
-def _locked(model_dir: str) -> Iterator[None]:
+def _locked(model_dir: str, otherwise: str) -> Iterator[None]:
     path = os.path.join(model_dir, FILE_NAME)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -110,11 +115,11 @@ def _locked(model_dir: str) -> Iterator[None]:
             "train in another --model_dir."
         ) from error
     try:
-        supported = _lock(descriptor, path)
+        supported = _lock(descriptor, path, otherwise)
         former = _decode(os.pread(descriptor, 1 << 16, 0))
         if former and supported:
             logging.warning("The former owner (%s) has ended.", former)
-        _replace(descriptor, _myself().encode())
+        _sign(descriptor, path)
         try:
             yield
         finally:
@@ -124,13 +129,13 @@ def _locked(model_dir: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: str) -> bool:
+def _lock(descriptor: int, path: str, otherwise: str) -> bool:
     """Takes the lock; returns False where there are no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = _decode(os.pread(descriptor, 1 << 16, 0))
-        raise _in_use(os.path.dirname(path), holder) from None
+        raise _in_use(os.path.dirname(path), holder, otherwise) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS_HERE:
             raise
@@ -144,6 +149,16 @@ def _lock(descriptor: int, path: str) -> bool:
     return True
 
 
+def _sign(descriptor: int, path: str) -> None:
+    try:
+        _replace(descriptor, _myself().encode())
+    except OSError as error:
+        raise errors.ConfigError(
+            f"{path} cannot be written: {error.strerror}. Make room, or train "
+            "in another --model_dir."
+        ) from error
+
+
 def _replace(descriptor: int, content: bytes) -> None:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, content, 0)
@@ -154,6 +169,7 @@ class _Lease:
 
     Args:
         model_dir: On gs://.
+        otherwise: See `own`.
         renew_seconds: Between two renewals.
         stale_seconds: Without a renewal, until the object is nobody's.
         on_loss: Called in the thread when another has taken over.
@@ -162,11 +178,13 @@ class _Lease:
     def __init__(
         self,
         model_dir: str,
+        otherwise: str = _OTHERWISE,
         renew_seconds: float = RENEW_SECONDS,
         stale_seconds: float = STALE_SECONDS,
         on_loss: Callable[[], None] = lambda: os._exit(1),
     ) -> None:
         self._model_dir = model_dir
+        self._otherwise = otherwise
         self._path = os.path.join(model_dir, FILE_NAME)
         self._renew_seconds = renew_seconds
         self._stale_seconds = stale_seconds
@@ -228,7 +246,9 @@ class _Lease:
             if not now.generation:
                 return
             if now.generation != found.generation:
-                raise _in_use(self._model_dir, _decode(now.content))
+                raise _in_use(
+                    self._model_dir, _decode(now.content), self._otherwise
+                )
         logging.warning(
             "The former owner (%s) has not been heard of for %.0f s: taking "
             "over.",
@@ -280,11 +300,13 @@ class _Lease:
             return gcs.Object(b"", 0)
 
 
-def _in_use(model_dir: str, holder: Owner | None) -> errors.ConfigError:
+def _in_use(
+    model_dir: str, holder: Owner | None, otherwise: str
+) -> errors.ConfigError:
     by = f"{holder} ({holder.command})" if holder else "another process"
     return errors.ConfigError(
-        f"--model_dir={model_dir} is in use by {by}. Wait until that has "
-        "ended, stop it, or train in another --model_dir."
+        f"{model_dir} is in use by {by}. Wait until that has ended, stop it, "
+        f"or {otherwise}."
     )
 
 

@@ -11,7 +11,7 @@ from input import pipeline
 from trainer import best as best_lib
 from trainer import checkpoint as checkpoint_lib
 from trainer import duration as duration_lib
-from trainer import errors, losses, optimizers, warm_start
+from trainer import errors, losses, optimizers
 from trainer import precision as precision_lib
 from trainer import step as step_lib
 
@@ -260,10 +260,7 @@ class Recipe:
 
         Raises:
             errors.DataError: One is missing or truncated, or a split is empty.
-            errors.ConfigError: `warm_start` has no checkpoint.
         """
-        if self.warm_start is not None:
-            warm_start.check(self.warm_start)
         self.train_data.check()
         for data in self.evaluations:
             data.source.check(data.split)

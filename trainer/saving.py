@@ -14,8 +14,6 @@ from trainer import (
     state,
 )
 
-Submit = Callable[[Callable[[], None]], None]
-
 
 class Save:
     """Writes checkpoints beside training; every process calls it alike.
@@ -42,7 +40,6 @@ class Save:
         self._checkpoints = to
         self._background = background
         self._check = check
-        self._latest: int | None = None
 
     def __call__(self, step: int) -> None:
         """Takes the weights as they are; they are committed a little later.
@@ -52,17 +49,15 @@ class Save:
                 written.
             errors.CheckpointError: An earlier checkpoint could not be written.
         """
-        if step == self._latest:
-            return
         self._check()
-        arrays = self._train.arrays()
+
+        def prepare() -> saver.Save:
+            arrays = self._train.arrays()
+            return lambda: self._checkpoints.save(step, arrays)
+
         agreement.on_chief(
-            self._engine,
-            lambda: self._background.submit(
-                lambda: self._checkpoints.save(step, arrays)
-            ),
+            self._engine, lambda: self._background.submit(prepare)
         )
-        self._latest = step
 
     def finish(self, step: int) -> None:
         """Saves a step and returns when everything is committed."""
@@ -76,7 +71,7 @@ class KeepBest:
     Args:
         kept: Where they are kept, and by what.
         train: The weights.
-        submit: Carries out a save, now or later.
+        background: Does the saving; None: it is done before anything else.
         patience: Steps without a better result after which `early.ask` is
             called; None: never.
     """
@@ -85,34 +80,54 @@ class KeepBest:
         self,
         kept: best.Best,
         train: state.TrainState,
-        submit: Submit,
+        background: saver.Saver | None,
         patience: int | None,
     ) -> None:
         self._kept = kept
         self._train = train
-        self._submit = submit
+        self._background = background
         self._patience = patience
-        self._best = kept.current()
+        # Offered, but perhaps not on the disk yet.
+        self._offered: best.Score | None = None
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
         """Takes the metrics of the weights as they are; on the chief only."""
-        offered = best.Score(step, metrics[self._kept.metric])
-        if self._best is None or self._kept.is_better(offered, self._best):
-            self._best = offered
-            arrays = self._train.arrays()
-            self._submit(lambda: self._kept.save(step, arrays, metrics))
+        new = best.Score(step, metrics[self._kept.metric])
+        known = self._known()
+        if known is None or self._kept.is_better(new, known):
+            known = new
+            self._save(step, metrics)
             logging.info(
                 "step %d: the best %s so far, %.4f.",
                 step,
                 self._kept.metric,
-                offered.value,
+                new.value,
             )
-        waited = step - self._best.step
+        waited = step - known.step
         if self._patience is not None and waited >= self._patience:
             early.ask(
                 self._kept.model_dir,
                 step,
                 f"{self._kept.metric} has not been better than "
-                f"{self._best.value:.4f}, of step {self._best.step}, for "
-                f"{waited} steps (train.early_stopping)",
+                f"{known.value:.4f}, of step {known.step}, for {waited} steps "
+                "(train.early_stopping)",
             )
+
+    def _known(self) -> best.Score | None:
+        """Returns the best so far, whoever has found it."""
+        found = self._kept.current()
+        mine = self._offered
+        if mine is None or (found and self._kept.is_better(found, mine)):
+            return found
+        return mine
+
+    def _save(self, step: int, metrics: Mapping[str, float]) -> None:
+        def prepare() -> saver.Save:
+            arrays = self._train.arrays()
+            return lambda: self._kept.save(step, arrays, metrics)
+
+        if self._background is None:
+            prepare()()
+            return
+        self._background.submit(prepare)
+        self._offered = best.Score(step, metrics[self._kept.metric])

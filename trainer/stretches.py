@@ -56,6 +56,7 @@ class Stretches:
             model_dir, recipe.best_metric, recipe.best_direction
         )
         self._background = background
+        self._checkpoints = checkpoints
         self._evaluators = [
             watch.evaluator(parts.evaluator(data))
             for data in recipe.evaluations
@@ -71,19 +72,29 @@ class Stretches:
         )
         self.ending = early.StopWhenAsked(parts.engine, model_dir)
 
-    def begin(self) -> None:
-        """Clears away what an earlier training of the directory has left."""
+    def begin(self, start: int) -> None:
+        """Tidies up, and makes sure that there is something to go back to."""
 
-        def forget() -> None:
-            early.forget(self._model_dir)
-            self._best.forget()
+        def tidy() -> None:
+            if self._checkpoints.steps():
+                self._best.tidy()
+            else:
+                # What is there is of an earlier training in this directory.
+                early.forget(self._model_dir)
+                self._best.forget()
 
-        agreement.on_chief(self._parts.engine, forget)
-        if self._parts.recipe.on_divergence == "rollback":
-            self.save(0)  # There is always something to go back to.
+        agreement.on_chief(self._parts.engine, tidy)
+        recipe = self._parts.recipe
+        # A source of weights may be another one by the next start.
+        if not start and (
+            recipe.on_divergence == "rollback" or recipe.warm_start is not None
+        ):
+            self.save(0)
 
     def train(self, start: int) -> int:
         """Returns the steps taken when training has ended or was stopped.
+
+        They are committed.
 
         Raises:
             errors.DivergedError: Training has gone wrong.
@@ -104,20 +115,23 @@ class Stretches:
             enabled=speaks,
         )
         with bar, profile:
-            return loop.run(
+            done = loop.run(
                 take_steps,
                 self._watch.actions(self._plan(bar, profile)),
                 start_step=start,
                 total_steps=self._total,
                 steps_per_loop=self._parts.recipe.steps_per_loop,
             )
+        # Whoever ends first may get the others ended: not before it is saved.
+        self.save.finish(done)
+        return done
 
     def _evaluations(self) -> list[actions.Evaluate]:
         recipe = self._parts.recipe
         keep = saving.KeepBest(
             self._best,
             self._parts.state,
-            self._background.submit,
+            self._background,
             recipe.optional_steps("early_stopping"),
         )
         return [
@@ -155,6 +169,8 @@ class Stretches:
             ),
         ]
         if recipe.eval_data is not None:
+            # The loss shows only a step later that a weight is ruined.
+            plan.append((evaluate_due, lambda _: self._guard.check_weights()))
             plan.append((evaluate_due, self.evaluations[0]))
         exchange = self._parts.engine.exchange
         return [

@@ -1,7 +1,5 @@
 """Training from a built session to final results: wiring only."""
 
-import os
-
 from absl import logging
 
 from trainer import (
@@ -51,41 +49,39 @@ def train(
             model.
     """
     recipe, total = parts.recipe, parts.recipe.horizon.total_steps
-    checkpoints = checkpoint.Checkpoints(
-        os.path.join(model_dir, "checkpoints"), recipe.retention
-    )
-    background = saver.Saver()
-    start = _resume(parts, checkpoints, background)
-    watch.beat(start)
-    if start:
-        logging.info("Going on from step %d of %d.", start, total)
-    agreement.on_chief(
-        parts.engine, lambda: rundir.claim(model_dir, parts, operative_config)
-    )
-    out = writer.Writer(model_dir, enabled=parts.engine.is_chief)
-    out.write("run", start, {"engine": parts.engine.describe()})
-    run = stretches.Stretches(
-        parts, model_dir, checkpoints, background, out, stop, watch
-    )
-    if not start:
-        run.begin()
-    done = rollback.Rollback(
-        parts, out, lambda: _resume(parts, checkpoints, background)
-    ).run(run.train, start)
-    # Whoever ends first may get the others ended: not before it is saved.
-    run.save.finish(done)
-    if run.ending.reason:
-        logging.info(
-            "Ended at step %d of %d: %s.", done, total, run.ending.reason
+    checkpoints = checkpoint.of_run(model_dir, recipe.retention)
+    with saver.Saver(watch.beat) as background:
+
+        def resume() -> int:
+            return _resume(parts, checkpoints, background)
+
+        start = resume()
+        watch.beat(start)
+        if start:
+            logging.info("Going on from step %d of %d.", start, total)
+        agreement.on_chief(
+            parts.engine,
+            lambda: rundir.claim(model_dir, parts, operative_config),
         )
-    elif done < total:
-        raise Preempted(
-            f"{stop.received}: stopped at step {done} of {total}; a checkpoint "
-            "is committed. Run the same command again to go on."
+        out = writer.Writer(model_dir, enabled=parts.engine.is_chief)
+        out.write("run", start, {"engine": parts.engine.describe()})
+        run = stretches.Stretches(
+            parts, model_dir, checkpoints, background, out, stop, watch
         )
-    final = [evaluate.at(done) for evaluate in run.evaluations]
-    # The last evaluation may have been of the best weights.
-    run.save.finish(done)
+        run.begin(start)
+        done = rollback.Rollback(parts, out, resume).run(run.train, start)
+        if run.ending.reason:
+            logging.info(
+                "Ended at step %d of %d: %s.", done, total, run.ending.reason
+            )
+        elif done < total:
+            raise Preempted(
+                f"{stop.received}: stopped at step {done} of {total}; a "
+                "checkpoint is committed. Run the same command again to go on."
+            )
+        final = [evaluate.at(done) for evaluate in run.evaluations]
+        # The last evaluation may have been of the best weights.
+        run.save.finish(done)
     agreement.on_chief(parts.engine, lambda: rundir.finish(model_dir, done))
     return final
 

@@ -78,7 +78,7 @@ def check(path: str) -> None:
 
 def _candidates(path: str) -> list[str]:
     """Returns the checkpoints to try, the most wanted first."""
-    if archive.is_committed(path):
+    if archive.is_there(path):
         return [path]
     for folder in ("best", "checkpoints"):
         inside = checkpoint.Checkpoints(os.path.join(path, folder))

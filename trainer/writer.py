@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from trainer import files
+from trainer import errors, files
 
 Scalar = float | int | str
 
@@ -56,7 +56,13 @@ class Writer:
         # JSON knows no inf and nan: null.
         known = {n: v if _finite(v) else None for n, v in values.items()}
         text = json.dumps(line | known, allow_nan=False) + "\n"
-        files.append(self._path, text.encode())
+        try:
+            files.append(self._path, text.encode())
+        except OSError as error:
+            raise errors.OutputError(
+                f"{self._path} cannot be written: {errors.reason(error)}. Make "
+                "room or mend the disk, then run the same command again."
+            ) from error
         if kind not in ("train", "eval"):
             return
         name = str(values.get("split", kind))

@@ -43,8 +43,7 @@ def arm(stage: str, save: int) -> None:
         return answer
 
     def renaming(source: str, target: str, *rest: Any, **more: Any) -> None:
-        is_commit = source.endswith(".tmp") and target.endswith(target[-9:])
-        is_commit = is_commit and "step-" in os.path.basename(target)
+        is_commit = "step-" in os.path.basename(target)
         if is_commit and saves == save and stage == "before commit":
             _kill()
         rename(source, target, *rest, **more)

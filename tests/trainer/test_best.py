@@ -46,7 +46,7 @@ def test_direction(tmp_path, metric, direction, step: int) -> None:
 def test_two_writers_agree(tmp_path) -> None:
     """Each adds first and drops the worse after: the better one stays."""
     trainer = best.Best(str(tmp_path))
-    job = best.Best(str(tmp_path), writer="evaluate")
+    job = best.Best(str(tmp_path), writer=".evaluate")
     offer(trainer, 20, 0.5)
     offer(job, 10, 0.75)
     offer(trainer, 20, 0.5)
@@ -70,3 +70,43 @@ def test_a_new_training_forgets_it(tmp_path) -> None:
     kept.forget()
     assert kept.current() is None
     assert steps(tmp_path) == []
+
+
+def test_a_better_result_at_the_same_step_replaces(tmp_path) -> None:
+    """As after a rollback, when the step comes again with other weights."""
+    kept = best.Best(str(tmp_path))
+    offer(kept, 10, 0.5)
+    better = {"w": np.full([2], 99, np.float32)}
+    kept.save(10, better, {"top_1_accuracy": 0.75})
+    assert kept.current() == best.Score(10, 0.75)
+    arrays = archive.read(kept.checkpoints.path(10))
+    assert arrays["w"].tolist() == [99.0, 99.0]
+    offer(kept, 10, 0.25)
+    assert kept.current() == best.Score(10, 0.75)
+    assert steps(tmp_path) == ["step-000000010"]
+
+
+def test_what_is_not_a_number_is_never_better(tmp_path) -> None:
+    kept = best.Best(str(tmp_path), "loss")
+    nan, good = best.Score(5, float("nan")), best.Score(10, 3.0)
+    assert kept.is_better(good, nan)
+    assert not kept.is_better(nan, good)
+    kept.save(5, {"w": np.zeros(2)}, {"loss": float("nan")})
+    kept.save(10, {"w": np.zeros(2)}, {"loss": 3.0})
+    assert kept.current() == good
+
+
+def test_one_that_the_other_writer_drops_meanwhile(
+    tmp_path, monkeypatch
+) -> None:
+    kept = best.Best(str(tmp_path))
+    offer(kept, 10, 0.5)
+    remove = archive.remove
+
+    def twice(path: str, temporary: str) -> None:
+        remove(path, f"{temporary}.other")
+        remove(path, temporary)
+
+    monkeypatch.setattr(archive, "remove", twice)
+    offer(kept, 20, 0.75)
+    assert kept.current() == best.Score(20, 0.75)

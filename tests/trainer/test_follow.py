@@ -1,6 +1,7 @@
 """The evaluation job, beside a trainer or after it."""
 
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -9,7 +10,16 @@ import pytest
 
 from tests.trainer import restarts
 from tests.trainer.test_main import call, lines, tiny
-from trainer import archive, best, evaluate, main
+from trainer import (
+    archive,
+    best,
+    bindings,
+    config,
+    evaluate,
+    follow,
+    main,
+    session,
+)
 
 SAVED = ('train.checkpoint_every="5 steps"', "train.keep_checkpoints=9")
 
@@ -20,6 +30,14 @@ def by_job(model_dir: pathlib.Path) -> list[tuple[int, str]]:
         for line in lines(model_dir, "eval")
         if line.get("by") == "evaluate"
     ]
+
+
+def recipe_and_engine(flags: list[str]):
+    bindings.register()
+    files = [f.partition("=")[2] for f in flags if f.startswith("--gin_file")]
+    params = [f.partition("=")[2] for f in flags if f.startswith("--gin_param")]
+    config.parse(files, params)
+    return config.call("train"), config.call("make_engine")
 
 
 @pytest.fixture
@@ -70,6 +88,38 @@ def test_only_the_latest(trained) -> None:
     flags = tiny(trained, *SAVED)
     assert call(evaluate, "--latest_only", *flags) == 0
     assert by_job(trained) == STEPS[-1:]
+
+
+def test_only_the_latest_never_goes_back(trained) -> None:
+    flags = tiny(trained, *SAVED)
+    for _ in range(2):
+        assert call(evaluate, "--latest_only", *flags) == 0
+    assert by_job(trained) == STEPS[-1:]
+
+
+@pytest.mark.parametrize("flag", [["--once"], ["--latest_only"], []])
+def test_where_all_are_damaged(trained, capsys, flag: list[str]) -> None:
+    for path in trained.glob("checkpoints/*/variables.npz"):
+        path.write_bytes(b"x")
+    assert call(evaluate, *flag, *tiny(trained, *SAVED)) == 2
+    err = capsys.readouterr().err
+    assert "No checkpoint of" in err and "can be read" in err
+    assert "step-000000005: variables.npz has 1 bytes" in err
+
+
+def test_a_damaged_one_is_evaluated_when_it_is_written_anew(trained) -> None:
+    parts = session.build(*recipe_and_engine(tiny(trained, *SAVED)))
+    follower = follow.Follower(
+        str(trained), parts, lambda: {5, 10, 15}, latest_only=False
+    )
+    path = trained / "checkpoints/step-000000020/variables.npz"
+    content = path.read_bytes()
+    path.write_bytes(b"x")
+    for _ in range(2):
+        assert follower.next(late=False) == follow.Next(None, ended=True)
+    path.write_bytes(content)
+    os.utime(path.parent, ns=(1, 1))
+    assert follower.next(late=False) == follow.Next(20)
 
 
 def test_a_damaged_one_is_said_and_left_out(trained, caplog) -> None:

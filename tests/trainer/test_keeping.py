@@ -1,7 +1,6 @@
 """What a run keeps, where it starts from, and when it ends before its time."""
 
 import json
-import os
 import pathlib
 import shutil
 
@@ -157,15 +156,14 @@ def test_warm_start_prefers_averages(tmp_path) -> None:
 def test_warm_start_is_only_the_start(tmp_path) -> None:
     assert call(main, *tiny(tmp_path / "a")) == 0
     assert call(main, *tiny(tmp_path / "b", *warm(tmp_path / "a"))) == 0
-    before = restarts.arrays(tmp_path / "b")
-    for name, value in restarts.arrays(tmp_path / "a").items():
-        assert name in before, name
-        del value
-    os.rename(tmp_path / "b", tmp_path / "c")
+    # Killed before its first checkpoint, it would have started from the same.
+    assert restarts.committed(tmp_path / "b") == [0, 1]
+    shutil.rmtree(tmp_path / "a")
     more = (*warm(tmp_path / "a"), "train.duration='2 steps'")
-    flags = tiny(tmp_path / "c", *more)
+    flags = tiny(tmp_path / "b", *more)
     assert call(main, "--allow_config_change", *flags) == 0
-    assert lines(tmp_path / "c", "run")[-1]["step"] == 1
+    assert lines(tmp_path / "b", "run")[-1]["step"] == 1
+    assert call(evaluate, "--once", *flags) == 0
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,23 @@ def test_metrics_are_json_whatever_happens(tmp_path) -> None:
     assert "Infinity" not in line
 
 
+def test_a_line_cut_short_does_not_spoil_the_next(tmp_path) -> None:
+    out = writer.Writer(str(tmp_path))
+    out.write("train", 1, {"loss": 1.0})
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"kind": "train", "st')
+    out.write("train", 2, {"loss": 0.5})
+    whole = [x for x in path.read_text().splitlines() if x.endswith("}")]
+    assert [json.loads(x)["step"] for x in whole] == [1, 2]
+
+
+def test_metrics_that_cannot_be_written_are_told(tmp_path) -> None:
+    (tmp_path / "metrics.jsonl").mkdir()
+    out = writer.Writer(str(tmp_path))
+    with pytest.raises(errors.OutputError, match="metrics.jsonl cannot be"):
+        out.write("train", 1, {"loss": 1.0})
+
+
 @pytest.mark.parametrize("module", ["trainer.main", "trainer.evaluate"])
 def test_help_explains_every_flag(module: str) -> None:
     answer = subprocess.run(

@@ -50,7 +50,7 @@ def test_two_trainers_on_one_model_dir(tmp_path: pathlib.Path) -> None:
     output = second.communicate()[0]
     assert second.returncode == 2, output
     assert (
-        f"--model_dir={tmp_path} is in use by process {first.pid} on "
+        f"{tmp_path} is in use by process {first.pid} on "
         f"{socket.gethostname()}, since 20"
     ) in output
     assert "-m trainer.main --gin_file=tests/tiny.gin" in output
