@@ -20,6 +20,7 @@ from trainer import (
     archive,
     checkpoint,
     cli,
+    errors,
     evaluate,
     main,
     results,
