@@ -1,10 +1,11 @@
 """Shared fixtures. The CPU is split in four before TensorFlow starts."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import config as framework
 
 from input import dataset
 from trainer import bindings, config, engine, recipe, strategies
@@ -16,6 +17,13 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration()] * 4,
 )
 bindings.register()
+
+
+@pytest.fixture(autouse=True)
+def any_kernels() -> Iterator[None]:
+    """Takes back what a test with train.deterministic has asked for."""
+    yield
+    framework.disable_op_determinism()
 
 
 def make_engine(replicas: int) -> engine.Engine:
