@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DATA_DIR ?= data/digits
 MODEL_DIR ?= runs/digits
+# Most tests wait more than they compute. A file's tests share what they set up.
+SIDE_BY_SIDE := --numprocesses=2 --dist=loadfile
 SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh tests/*/*.sh)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -33,12 +35,12 @@ train: $(DATA_DIR)/dataset.json | $(VENV)/installed  ## Train gin/digits.gin on 
 	  --gin_param='DATA_DIR="$(DATA_DIR)"' --model_dir=$(MODEL_DIR)
 
 test: horovod  ## Run the test suite (under 20 minutes on 2 cores).
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 # Interrupted, pytest still takes down the clusters that it has started.
 test-long: horovod  ## Run what takes minutes each: a real Slurm, pods (30 minutes at most).
 	timeout --signal=INT --kill-after=60 30m \
-	  $(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+	  $(BIN)/python -m pytest -m long $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 lint: $(VENV)/installed  ## Run ruff, mypy and shellcheck with the settings of pre-commit.
 	$(BIN)/ruff check .
