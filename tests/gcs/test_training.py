@@ -1,9 +1,11 @@
 """A whole run with recipe, data and model_dir on gs://, in the emulator."""
 
 import json
+import os
 import pathlib
 import shlex
 import signal
+import sys
 import time
 
 import pytest
@@ -129,6 +131,9 @@ def test_the_commands_of_the_page_on_gs(monkeypatch) -> None:
     with gcs_emulator.serve("BUCKET") as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
+        # One of the commands is given another to run.
+        folder = os.path.dirname(sys.executable)
+        monkeypatch.setenv("PATH", folder, prepend=os.pathsep)
         for python, *arguments in shown:
             assert python == "python"
             short = ["--gin_param=train.duration='3 steps'"]

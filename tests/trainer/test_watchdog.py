@@ -1,6 +1,7 @@
 """A process that hangs ends, says where, and is started again."""
 
 import dataclasses
+import os
 import pathlib
 import signal
 import subprocess
@@ -159,6 +160,8 @@ def train(
     return subprocess.Popen(
         [*launcher, *trainer, *tiny(model_dir, *bindings)],
         cwd=REPO,
+        # Gloo itself would give up after 30 s.
+        env=os.environ | {"HOROVOD_GLOO_TIMEOUT_SECONDS": "300"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
