@@ -248,5 +248,5 @@ def test_a_signal_ends_the_wait(number: signal.Signals) -> None:
     process.send_signal(number)
     log = process.communicate(timeout=120)[1]
     assert process.returncode == 75
-    assert f"{number.name}: stopped before training." in log
+    assert f"{number.name}: stopped. Nothing has been trained" in log
     assert "Traceback" not in log

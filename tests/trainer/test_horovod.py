@@ -174,7 +174,7 @@ def test_a_signal_ends_the_wait(server) -> None:
     process.send_signal(signal.SIGTERM)
     log = process.communicate(timeout=120)[1]
     assert process.returncode == 75
-    assert "SIGTERM: stopped before training." in log
+    assert "SIGTERM: stopped. Nothing has been trained" in log
 
 
 def test_one_process_waits_for_nobody() -> None:
