@@ -48,6 +48,7 @@ def train_by_keras(
             "skipped_in_a_row": zero,
         }
 
+    keras_step.synchronises = False
     take_steps = loop.compile_steps(
         parts.engine, parts.state, keras_step, parts._batches(0)
     )
