@@ -1,6 +1,7 @@
 """The emulator itself: what the other tests of gs:// stand on."""
 
 import socket
+import sys
 import urllib.parse
 
 import pytest
@@ -72,4 +73,4 @@ def test_a_command_has_a_bucket_and_keeps_its_exit_code() -> None:
         "sys.exit(7)"
     )
     command = ["-m", "tests.gcs_emulator", "--bucket=mine"]
-    assert "here" in run(*command, "python", "-c", code, code=7)
+    assert "here" in run(*command, sys.executable, "-c", code, code=7)
