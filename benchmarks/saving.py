@@ -129,8 +129,7 @@ class _Times(keras.callbacks.Callback):
 
 
 def _keras(case: cases.Case, folder: str, period: int) -> dict[str, Turn]:
-    model, dataset = tf_contenders.compiled(case)
-    batches = iter(dataset)
+    model, batches = tf_contenders.compiled(case)
 
     def contender(backup: bool) -> Turn:
         def turn(steps: int) -> list[float]:
