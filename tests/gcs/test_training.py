@@ -62,7 +62,12 @@ def test_train_kill_resume_evaluate(
     command = training(f"{folder}/data", f"{folder}/recipe.gin", model_dir)
     killed = start(*command)
     deadline = time.monotonic() + 300
-    while not any(line["step"] >= 60 for line in logged(model_dir, "train")):
+    # It is saved beside training, which may be two checkpoints ahead.
+    saved = f"{model_dir}/checkpoints/step-000000040/manifest.json"
+    while not (
+        any(line["step"] >= 60 for line in logged(model_dir, "train"))
+        and gcs.exists(saved)
+    ):
         assert killed.poll() is None, killed.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.05)
