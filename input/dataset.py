@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from input import gcs
+from input import files, gcs
 from input.errors import DataError
 
 FILE_NAME = "dataset.json"
@@ -149,7 +149,7 @@ def load(directory: str) -> DatasetInfo:
     """
     path = os.path.join(directory, FILE_NAME)
     try:
-        data = _read(path)
+        data = files.read(path)
     except gcs.StorageError as e:
         raise DataError(str(e)) from e
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as e:
@@ -222,13 +222,6 @@ def verify(info: DatasetInfo, directory: str, split: str) -> None:
                 f"{problem}: {_some(names)}. Copy the data set again, or "
                 "convert it again."
             )
-
-
-def _read(path: str) -> bytes:
-    if gcs.is_remote(path):
-        return gcs.read(path).content
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def _is_folder(directory: str) -> bool:

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from input import gcs
-from trainer import errors, files
+from input import files, gcs
+from trainer import errors
 
 ARRAYS = "variables.npz"
 MANIFEST = "manifest.json"
@@ -128,10 +128,7 @@ def _checksum(manifest: Mapping[str, Any]) -> str:
 
 def is_there(path: str) -> bool:
     """Returns whether a folder is a checkpoint, whole or damaged."""
-    manifest = os.path.join(path, MANIFEST)
-    if gcs.is_remote(path):
-        return gcs.exists(manifest)
-    return os.path.isfile(manifest)
+    return files.exists(os.path.join(path, MANIFEST))
 
 
 def remove(path: str, temporary: str) -> None:

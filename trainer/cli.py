@@ -11,8 +11,8 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from input import errors as input_errors
-from input import gcs
-from trainer import bindings, config, engine, errors, files, recipe
+from input import files, gcs
+from trainer import bindings, config, engine, errors, recipe
 
 BAD_CONFIG = 2
 BAD_DATA = 3

@@ -11,7 +11,8 @@ import os
 
 from absl import logging
 
-from trainer import engine, files, loop
+from input import files
+from trainer import engine, loop
 
 _FILE = "STOP"
 

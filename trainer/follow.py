@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 from absl import logging
 
-from input import gcs, pipeline
-from trainer import agreement, archive, checkpoint, files, session
+from input import files, pipeline
+from trainer import agreement, archive, checkpoint, session
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Follower:
 
     def _look(self, late: bool) -> Next:
         # Asked before looking: a checkpoint that comes later is not missed.
-        ended = _exists(os.path.join(self._model_dir, "DONE"))
+        ended = files.exists(os.path.join(self._model_dir, "DONE"))
         known = self._known()
         for step in self._waiting(known):
             if self._load(step):
@@ -123,10 +123,6 @@ class Follower:
             f"--model_dir={self._model_dir} has no checkpoint to evaluate. "
             "Train there first, or name the directory of another run."
         )
-
-
-def _exists(path: str) -> bool:
-    return gcs.exists(path) if gcs.is_remote(path) else os.path.exists(path)
 
 
 def _version(path: str) -> int:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from input import dataset
+from input import dataset, files
 from models import summary
-from trainer import errors, files, session
+from trainer import errors, session
 
 _CPU_ROWS = 8
 _CURVE_POINTS = 9

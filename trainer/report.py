@@ -16,12 +16,12 @@ import jinja2
 import tensorflow as tf
 from absl import app, flags
 
+from input.files import write_atomically
 from trainer import report_classes as classes
 from trainer import report_curves as curves
 from trainer import report_headline as headline
 from trainer import report_text as text
 from trainer.errors import ConfigError
-from trainer.files import write_atomically
 from trainer.report_run import Run, number, read_run
 from trainer.results import class_scores, macro_average
 

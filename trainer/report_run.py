@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer import files
+from input import files
 from trainer.results import EvaluationResult
 
 Entry = Mapping[str, Any]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainer import files
+from input import files
 
 _FORMAT = 1
 _Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal

@@ -12,8 +12,9 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from input import files
 from models import summary
-from trainer import config, errors, files, session
+from trainer import config, errors, session
 
 # They decide where, how often and what follows a failure, not what is learnt.
 _FREE = (

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from trainer import errors, files
+from input import files
+from trainer import errors
 
 Scalar = float | int | str
 

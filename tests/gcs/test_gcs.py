@@ -8,9 +8,9 @@ import pytest
 import requests
 from google.api_core import exceptions
 
-from input import gcs
+from input import files, gcs
 from tests.gcs.conftest import start
-from trainer import files, writer
+from trainer import writer
 
 
 def test_objects_and_their_generations(folder: str) -> None:
@@ -45,7 +45,7 @@ def test_two_writers_lose_no_line(
     model_dir = folder if remote else str(tmp_path)
     lines = 20 if remote else 2000
     code = (
-        "import sys; from trainer import files\n"
+        "import sys; from input import files\n"
         f"for i in range({lines}):\n"
         f"    line = sys.argv[1] + ' ' + str(i) + ' ' + 'x' * 200\n"
         f"    files.append('{model_dir}/metrics.jsonl', line.encode() + b'\\n')"

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from sklearn import metrics
 
-from trainer import files, results
+from input import files
+from trainer import results
 from trainer.results import EvaluationResult, Mistake
 
 # Class 2 has no examples, class 3 is never predicted, class 4 is neither.

@@ -1,4 +1,4 @@
-"""Small files of a run, on a file system or on gs://.
+"""Small files, on a file system or on gs://.
 
 tf.io.gfile serves gs:// too, but what it reads there may be of a size that it
 remembers from before another process wrote; see `input.gcs`.
@@ -28,6 +28,11 @@ def read(path: str) -> bytes:
         return gcs.read(path).content
     with open(path, "rb") as file:
         return file.read()
+
+
+def exists(path: str) -> bool:
+    """Returns whether there is a file of this name."""
+    return gcs.exists(path) if gcs.is_remote(path) else os.path.isfile(path)
 
 
 def remove(path: str) -> None:
