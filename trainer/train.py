@@ -81,7 +81,7 @@ def train(
             )
         final = [evaluate.at(done) for evaluate in run.evaluations]
         # The last evaluation may have been of the best weights.
-        run.save.finish(done)
+        agreement.on_chief(parts.engine, background.wait)
     agreement.on_chief(parts.engine, lambda: rundir.finish(model_dir, done))
     return final
 
