@@ -19,6 +19,12 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, "_where", lambda: "")
 
 
+def wait_for_renewal(folder: str, before: int) -> None:
+    """Returns once OWNER has another generation."""
+    while gcs.read(f"{folder}/OWNER").generation == before:
+        pass
+
+
 def test_an_owner_says_who_it_is_and_leaves_nothing(folder: str) -> None:
     with owner.own(folder):
         said = json.loads(gcs.read(f"{folder}/OWNER").content)
@@ -115,8 +121,7 @@ def test_a_renewal_whose_answer_is_lost(folder: str, monkeypatch) -> None:
         assert refused.wait(60)
         monkeypatch.setattr(gcs, "write", write)
         # Renewals go on from what the lost answer has made.
-        while gcs.read(f"{folder}/OWNER").generation == before:
-            pass
+        wait_for_renewal(folder, before)
     assert not lost.is_set()
     assert not gcs.exists(f"{folder}/OWNER")
 
@@ -136,6 +141,5 @@ def test_a_storage_that_is_away_for_a_while(
         monkeypatch.setattr(gcs, "write", fail)
         assert failed.wait(60)
         monkeypatch.setattr(gcs, "write", write)
-        while gcs.read(f"{folder}/OWNER").generation == before:
-            pass
+        wait_for_renewal(folder, before)
     assert "was not renewed: down" in caplog.text
