@@ -4,11 +4,12 @@ import contextlib
 import dataclasses
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import tensorflow as tf
 from absl import logging
 
+from input import pipeline
 from trainer import (
     agreement,
     evaluation,
@@ -17,6 +18,9 @@ from trainer import (
     results,
     writer,
 )
+
+# What asks a process to end; SIGUSR1 comes from Slurm, ahead of a job's limit.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 Keep = Callable[[int, Mapping[str, float]], None]
 
@@ -133,6 +137,28 @@ class Evaluate:
         self._writer.flush()
 
 
+def evaluations(
+    evaluators: Iterable[evaluation.Evaluator],
+    model_dir: str,
+    to: writer.Writer,
+    decisive: pipeline.EvalData | None,
+    keep: Keep,
+) -> list[Evaluate]:
+    """Returns an action for each evaluator, in order.
+
+    Args:
+        evaluators: Of the splits.
+        model_dir: Gets the results.
+        to: Gets the metrics.
+        decisive: The split by which weights are kept.
+        keep: Told of its metrics, see `Evaluate`.
+    """
+    return [
+        Evaluate(each, model_dir, to, keep if each.data is decisive else None)
+        for each in evaluators
+    ]
+
+
 class Profile:
     """Writes a TensorBoard profile of some steps.
 
@@ -225,8 +251,9 @@ class StopOnSignal:
             self.received = name
             logging.info("%s: stopping after the steps under way.", name)
 
-        signals = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-        before = {number: signal.signal(number, note) for number in signals}
+        before = {
+            number: signal.signal(number, note) for number in STOP_SIGNALS
+        }
         try:
             yield
         finally:

@@ -12,7 +12,7 @@ from absl import app, flags, logging
 
 from input import errors as input_errors
 from input import files, gcs
-from trainer import bindings, config, engine, errors, recipe
+from trainer import actions, bindings, config, engine, errors, recipe
 
 BAD_CONFIG = 2
 BAD_DATA = 3
@@ -82,8 +82,9 @@ def exit_on_signal(advice: str) -> Iterator[None]:
         logging.warning("%s: stopped. %s", signal.Signals(number).name, advice)
         sys.exit(PREEMPTED)
 
-    signals = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-    before = {number: signal.signal(number, leave) for number in signals}
+    before = {
+        number: signal.signal(number, leave) for number in actions.STOP_SIGNALS
+    }
     try:
         yield
     finally:
@@ -114,10 +115,9 @@ def check_writable(model_dir: str) -> None:
         files.write_atomically(probe, b"probe")
         files.remove(probe)
     except (tf.errors.OpError, OSError) as error:
-        reason = str(error).splitlines()[0]
         raise errors.ConfigError(
-            f"--model_dir={model_dir} cannot be written to: {reason}. Name a "
-            "folder of yours."
+            f"--model_dir={model_dir} cannot be written to: "
+            f"{errors.reason(error)}. Name a folder of yours."
         ) from error
 
 

@@ -133,15 +133,12 @@ def _evaluations(
     patience = recipe.optional_steps("early_stopping")
     # Before its line is in metrics.jsonl, a result has been kept.
     keep = saving.KeepBest(kept, parts.state, None, patience)
-    return [
-        actions.Evaluate(
-            watch.evaluator(parts.evaluator(data)),
-            model_dir,
-            out,
-            keep if data is recipe.eval_data else None,
-        )
-        for data in recipe.evaluations
+    evaluators = [
+        watch.evaluator(parts.evaluator(data)) for data in recipe.evaluations
     ]
+    return actions.evaluations(
+        evaluators, model_dir, out, recipe.eval_data, keep
+    )
 
 
 def _follow(

@@ -90,10 +90,9 @@ def save(parts: session.Session, path: str) -> None:
     try:
         files.write_atomically(path, text.encode())
     except (tf.errors.OpError, OSError) as error:
-        reason = str(error).splitlines()[0]
         raise errors.ConfigError(
-            f"--plan_file={path} cannot be written: {reason}. Name a file in "
-            "a folder of yours."
+            f"--plan_file={path} cannot be written: {errors.reason(error)}. "
+            "Name a file in a folder of yours."
         ) from error
 
 

@@ -134,15 +134,13 @@ class Stretches:
             self._background,
             recipe.optional_steps("early_stopping"),
         )
-        return [
-            actions.Evaluate(
-                evaluator,
-                self._model_dir,
-                self._out,
-                keep if evaluator.data is recipe.eval_data else None,
-            )
-            for evaluator in self._evaluators
-        ]
+        return actions.evaluations(
+            self._evaluators,
+            self._model_dir,
+            self._out,
+            recipe.eval_data,
+            keep,
+        )
 
     def _plan(
         self, bar: progress.TrainingBar, profile: actions.Profile
