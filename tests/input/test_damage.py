@@ -159,6 +159,7 @@ def example(encoded: bytes, label: int) -> bytes:
         ),
         (b"no example", "no example can be made of it"),
     ],
+    ids=["no image", "label out of range", "no example"],
 )
 def test_a_whole_record_that_is_no_example(
     place: pathlib.Path, record: bytes, reason: str
