@@ -85,6 +85,8 @@ class Evaluate:
         to: Gets the metrics.
         keep: Told step and metrics, on the chief, before they are written:
             what is in metrics.jsonl has been kept.
+        may_lag: Whether the trainer may have evaluated a later step, whose
+            result then stays.
     """
 
     def __init__(
@@ -93,12 +95,19 @@ class Evaluate:
         model_dir: str,
         to: writer.Writer,
         keep: Keep | None = None,
+        may_lag: bool = False,
     ) -> None:
         self._evaluator = evaluator
         self._model_dir = model_dir
         self._writer = to
         self._keep = keep
+        self._may_lag = may_lag
         self._last: results.EvaluationResult | None = None
+
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+        return self._evaluator.data.split
 
     def __call__(self, latest: loop.Progress) -> None:
         """Evaluates the weights as they are."""
@@ -128,8 +137,10 @@ class Evaluate:
         return result
 
     def _write(self, result: results.EvaluationResult) -> None:
-        folder = os.path.join(self._model_dir, "evaluation")
-        result.save(os.path.join(folder, f"{result.split}.npz"))
+        name = f"{result.split}.npz"
+        path = os.path.join(self._model_dir, "evaluation", name)
+        if not (self._may_lag and results.step_of(path) > result.step):
+            result.save(path)
         if self._keep is not None:
             self._keep(result.step, result.metrics)
         values = {"split": result.split} | result.metrics
@@ -143,6 +154,7 @@ def evaluations(
     to: writer.Writer,
     decisive: pipeline.EvalData | None,
     keep: Keep,
+    may_lag: bool = False,
 ) -> list[Evaluate]:
     """Returns an action for each evaluator, in order.
 
@@ -152,9 +164,16 @@ def evaluations(
         to: Gets the metrics.
         decisive: The split by which weights are kept.
         keep: Told of its metrics, see `Evaluate`.
+        may_lag: See `Evaluate`.
     """
     return [
-        Evaluate(each, model_dir, to, keep if each.data is decisive else None)
+        Evaluate(
+            each,
+            model_dir,
+            to,
+            keep if each.data is decisive else None,
+            may_lag,
+        )
         for each in evaluators
     ]
 

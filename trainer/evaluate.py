@@ -137,7 +137,7 @@ def _evaluations(
         watch.evaluator(parts.evaluator(data)) for data in recipe.evaluations
     ]
     return actions.evaluations(
-        evaluators, model_dir, out, recipe.eval_data, keep
+        evaluators, model_dir, out, recipe.eval_data, keep, may_lag=True
     )
 
 
@@ -146,15 +146,16 @@ def _follow(
 ) -> str:
     """Evaluates what comes; returns why nothing could be, or ""."""
     evaluations = _evaluations(parts, model_dir, watch)
-    splits = parts.recipe.evaluations
 
-    def known() -> set[int]:
-        if _ONCE.value:
-            return set()
-        return follow.evaluated(model_dir, splits, _BY)
+    def known() -> dict[int, set[str]]:
+        return {} if _ONCE.value else follow.evaluated(model_dir, _BY)
 
     checkpoints = follow.Follower(
-        model_dir, parts, known, _LATEST_ONLY.value or _ONCE.value
+        model_dir,
+        parts,
+        [each.split for each in evaluations],
+        known,
+        _LATEST_ONLY.value or _ONCE.value,
     )
     deadline = time.monotonic() + _TIMEOUT.value
     while True:
@@ -162,6 +163,8 @@ def _follow(
         now = checkpoints.next(late=time.monotonic() > deadline or _ONCE.value)
         if now.step is not None:
             for evaluate in evaluations:
+                if evaluate.split not in now.splits:
+                    continue
                 result = evaluate.at(now.step)
                 if parts.engine.is_chief:
                     print(_line(result), flush=True)

@@ -1,14 +1,17 @@
 """Which checkpoint of a run is evaluated next, as the trainer writes them."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import os
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 from absl import logging
 
-from input import files, pipeline
+from input import files
 from trainer import agreement, archive, checkpoint, session
 
 
@@ -18,12 +21,14 @@ class Next:
 
     Attributes:
         step: The step whose weights have been loaded; None for none.
+        splits: On which these weights have not been evaluated yet.
         ended: Whether there is nothing more to come.
         problem: Where it has ended: why nothing was ever evaluated; "" where
             something was.
     """
 
     step: int | None
+    splits: list[str] = dataclasses.field(default_factory=list)
     ended: bool = False
     problem: str = ""
 
@@ -38,7 +43,8 @@ class Follower:
     Args:
         model_dir: Of the run; may not be there yet.
         parts: Take the weights.
-        known: Returns the steps that have been evaluated.
+        splits: On which a checkpoint is to be evaluated.
+        known: Returns the splits on which a step has been evaluated, by step.
         latest_only: Whether to leave out all but the newest.
     """
 
@@ -46,16 +52,20 @@ class Follower:
         self,
         model_dir: str,
         parts: session.Session,
-        known: Callable[[], set[int]],
+        splits: Sequence[str],
+        known: Callable[[], dict[int, set[str]]],
         latest_only: bool,
     ) -> None:
         self._model_dir = model_dir
         self._parts = parts
+        self._splits = splits
         self._known = known
         self._latest_only = latest_only
         self._checkpoints = checkpoint.of_run(model_dir)
         # What was wrong with which version of a checkpoint.
-        self._damaged: dict[tuple[int, int], str] = {}
+        self._damaged: dict[_Version, str] = {}
+        # Of which nothing is to be done any more.
+        self._settled: set[_Version] = set()
 
     def next(self, late: bool) -> Next:
         """Loads the next checkpoint, if there is one; all processes call it.
@@ -78,39 +88,62 @@ class Follower:
     def _look(self, late: bool) -> Next:
         # Asked before looking: a checkpoint that comes later is not missed.
         ended = files.exists(os.path.join(self._model_dir, "DONE"))
-        known = self._known()
-        for step in self._waiting(known):
-            if self._load(step):
-                return Next(step)
+        for version, splits in self._waiting():
+            if self._load(version):
+                return Next(version.step, splits)
         if late and not ended:
             logging.warning("No other checkpoint has come in time.")
-        problem = "" if known else self._problem()
-        return Next(None, ended or late, problem)
+        ended = ended or late
+        problem = self._problem() if ended and not self._complete() else ""
+        return Next(None, ended=ended, problem=problem)
 
-    def _waiting(self, known: set[int]) -> list[int]:
-        """Returns the steps to evaluate, the next one first."""
-        steps = [s for s in self._checkpoints.steps() if s not in known]
-        if self._latest_only:
-            newest = max(known, default=-1)
-            return [step for step in reversed(steps) if step > newest]
-        return steps
+    def _waiting(self) -> list[tuple[_Version, list[str]]]:
+        """Returns checkpoints and what to evaluate them on, the next first."""
+        there = [self._version(step) for step in self._checkpoints.steps()]
+        # Where nothing is new, metrics.jsonl, which grows, is not read again.
+        if self._settled.issuperset(there):
+            return []
+        known = self._known()
+        newest = max(self._complete(known), default=-1)
+        waiting = []
+        for version in there:
+            done = known.get(version.step, set())
+            left = [split for split in self._splits if split not in done]
+            if left and not (self._latest_only and version.step <= newest):
+                waiting.append((version, left))
+            else:
+                self._settled.add(version)
+        return waiting[::-1] if self._latest_only else waiting
 
-    def _load(self, step: int) -> bool:
-        path = self._checkpoints.path(step)
-        version = (step, _version(path))
+    def _complete(self, known: dict[int, set[str]] | None = None) -> set[int]:
+        """Returns the steps that have been evaluated on all splits."""
+        known = self._known() if known is None else known
+        return {s for s, done in known.items() if done.issuperset(self._splits)}
+
+    def _load(self, version: _Version) -> bool:
         if version in self._damaged:
             return False
+        path = self._checkpoints.path(version.step)
         try:
             arrays = archive.read(path)
         except archive.Corrupt as corrupt:
-            if step in self._checkpoints.steps():
+            if version.step in self._checkpoints.steps():
                 logging.warning("Skipping a checkpoint: %s", corrupt)
                 self._damaged[version] = str(corrupt)
             else:
-                logging.info("Step %d: dropped before it was read.", step)
+                logging.info(
+                    "Step %d: dropped before it was read.", version.step
+                )
             return False
         archive.assign(self._parts.state.variables(), arrays, path)
         return True
+
+    def _version(self, step: int) -> _Version:
+        path = self._checkpoints.path(step)
+        try:
+            return _Version(step, tf.io.gfile.stat(path).mtime_nsec)
+        except tf.errors.OpError:
+            return _Version(step, 0)
 
     def _problem(self) -> str:
         if self._damaged:
@@ -125,28 +158,24 @@ class Follower:
         )
 
 
-def _version(path: str) -> int:
-    """Returns a number that changes when a checkpoint is written anew."""
-    try:
-        return tf.io.gfile.stat(path).mtime_nsec
-    except tf.errors.OpError:
-        return 0
+class _Version(NamedTuple):
+    """A checkpoint and when it was written: it may be written anew."""
+
+    step: int
+    written: int
 
 
-def evaluated(
-    model_dir: str, evaluations: Sequence[pipeline.EvalData], by: str
-) -> set[int]:
-    """Returns the steps of which all splits have been evaluated before.
+def evaluated(model_dir: str, by: str) -> dict[int, set[str]]:
+    """Returns on which splits the checkpoints of a run have been evaluated.
 
     Args:
         model_dir: Of the run, whose metrics.jsonl says so.
-        evaluations: The splits.
         by: Who evaluates.
     """
     try:
         content = files.read(os.path.join(model_dir, "metrics.jsonl"))
     except FileNotFoundError:
-        return set()
+        return {}
     splits: dict[int, set[str]] = {}
     for line in content.splitlines():
         try:
@@ -158,7 +187,9 @@ def evaluated(
         if kind == "run" and step == 0:
             # The training has begun anew.
             splits = {}
+        elif kind == "rollback":
+            # What comes after this step comes again, with other weights.
+            splits = {s: d for s, d in splits.items() if s <= entry["to_step"]}
         elif kind == "eval" and entry.get("by") == by:
             splits.setdefault(step, set()).add(entry["split"])
-    wanted = {data.split for data in evaluations}
-    return {step for step, done in splits.items() if done >= wanted}
+    return splits

@@ -160,6 +160,14 @@ class EvaluationResult:
             ) from error
 
 
+def step_of(path: str) -> int:
+    """Returns the step of a saved result; -1 where none can be read."""
+    try:
+        return EvaluationResult.load(path).step
+    except (FileNotFoundError, ValueError):
+        return -1
+
+
 class ClassScores(NamedTuple):
     """Scores of each class, from one confusion matrix.
 

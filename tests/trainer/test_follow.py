@@ -18,6 +18,7 @@ from trainer import (
     evaluate,
     follow,
     main,
+    results,
     session,
 )
 
@@ -81,7 +82,51 @@ def test_all_splits_or_not_done(trained) -> None:
     )
     both = (*both, 'test_data.split = "test"')
     assert call(evaluate, "--latest_only", *tiny(trained, *both)) == 0
-    assert by_job(trained) == [*STEPS, STEPS[-1], (20, "test")]
+    # What has been evaluated on one of them is left to the other.
+    assert by_job(trained) == [*STEPS, (20, "test")]
+
+
+def test_a_job_that_lags_leaves_the_newest_result(trained) -> None:
+    path = trained / "evaluation/validation.npz"
+    assert results.step_of(str(path)) == 20
+    shutil.rmtree(trained / "checkpoints/step-000000020")
+    assert call(evaluate, *tiny(trained, *SAVED)) == 0
+    assert by_job(trained) == STEPS[:3]
+    assert results.step_of(str(path)) == 20
+
+
+def test_what_comes_again_after_a_rollback_is_evaluated_again(
+    tmp_path,
+) -> None:
+    def line(kind: str, step: int, **more) -> str:
+        return json.dumps({"kind": kind, "step": step} | more) + "\n"
+
+    done = [
+        line("eval", step, split="test", by="evaluate") for step in (5, 10, 15)
+    ]
+    back = line("rollback", 17, to_step=5)
+    (tmp_path / "metrics.jsonl").write_text("".join([*done, back, done[1]]))
+    assert follow.evaluated(str(tmp_path), "evaluate") == {
+        5: {"test"},
+        10: {"test"},
+    }
+
+
+def test_nothing_is_read_where_nothing_is_new(trained) -> None:
+    reads = []
+
+    def known() -> dict[int, set[str]]:
+        reads.append(1)
+        return {step: {"validation"} for step, _ in STEPS}
+
+    parts = session.build(*recipe_and_engine(tiny(trained, *SAVED)))
+    (trained / "DONE").unlink()
+    follower = follow.Follower(
+        str(trained), parts, ["validation"], known, latest_only=False
+    )
+    for _ in range(3):
+        assert follower.next(late=False) == follow.Next(None)
+    assert len(reads) == 1
 
 
 def test_only_the_latest(trained) -> None:
@@ -110,7 +155,11 @@ def test_where_all_are_damaged(trained, capsys, flag: list[str]) -> None:
 def test_a_damaged_one_is_evaluated_when_it_is_written_anew(trained) -> None:
     parts = session.build(*recipe_and_engine(tiny(trained, *SAVED)))
     follower = follow.Follower(
-        str(trained), parts, lambda: {5, 10, 15}, latest_only=False
+        str(trained),
+        parts,
+        ["validation"],
+        lambda: {step: {"validation"} for step in (5, 10, 15)},
+        latest_only=False,
     )
     path = trained / "checkpoints/step-000000020/variables.npz"
     content = path.read_bytes()
@@ -119,7 +168,7 @@ def test_a_damaged_one_is_evaluated_when_it_is_written_anew(trained) -> None:
         assert follower.next(late=False) == follow.Next(None, ended=True)
     path.write_bytes(content)
     os.utime(path.parent, ns=(1, 1))
-    assert follower.next(late=False) == follow.Next(20)
+    assert follower.next(late=False) == follow.Next(20, ["validation"])
 
 
 def test_a_damaged_one_is_said_and_left_out(trained, caplog) -> None:
