@@ -1,4 +1,4 @@
-"""Tests of trainer/owner.py on gs://, against the emulator."""
+"""Tests of trainer/owner.py and lease.py on gs://, against the emulator."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ import pytest
 
 from input import gcs
 from tests.gcs.conftest import start
-from trainer import errors, owner
+from trainer import errors, holder, lease, owner
 
 NEVER = 1e6
 
@@ -16,7 +16,7 @@ NEVER = 1e6
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every owner look like one on another machine."""
-    monkeypatch.setattr(owner, "_where", lambda: "")
+    monkeypatch.setattr(holder, "_where", lambda: "")
 
 
 def wait_for_renewal(folder: str, before: int) -> None:
@@ -28,13 +28,13 @@ def wait_for_renewal(folder: str, before: int) -> None:
 def test_an_owner_says_who_it_is_and_leaves_nothing(folder: str) -> None:
     with owner.own(folder):
         said = json.loads(gcs.read(f"{folder}/OWNER").content)
-        assert said["pid"] == owner._myself().pid
+        assert said["pid"] == holder.myself().pid
     assert not gcs.exists(f"{folder}/OWNER")
 
 
 def test_a_live_owner_is_found_alive(folder: str, elsewhere) -> None:
-    first = owner._Lease(folder, renew_seconds=0.1)
-    second = owner._Lease(folder, renew_seconds=0.1, stale_seconds=NEVER)
+    first = lease.Lease(folder, renew_seconds=0.1)
+    second = lease.Lease(folder, renew_seconds=0.1, stale_seconds=NEVER)
     with (
         first.held(),
         pytest.raises(errors.ConfigError, match=r"in use by process \d+ on "),
@@ -46,19 +46,19 @@ def test_a_live_owner_is_found_alive(folder: str, elsewhere) -> None:
 def test_an_owner_that_is_silent_is_followed(
     folder: str, elsewhere, caplog
 ) -> None:
-    gcs.write(f"{folder}/OWNER", owner._myself().encode())
-    lease = owner._Lease(folder, renew_seconds=0.1, stale_seconds=0.5)
-    with lease.held():
+    gcs.write(f"{folder}/OWNER", holder.myself().encode())
+    held = lease.Lease(folder, renew_seconds=0.1, stale_seconds=0.5)
+    with held.held():
         content = gcs.read(f"{folder}/OWNER").content
-        assert content == lease._myself.encode()
+        assert content == held._myself.encode()
     assert "has not been heard of for 0 s: taking over" in caplog.text
 
 
 def test_an_owner_that_has_left_is_followed_at_once(
     folder: str, elsewhere
 ) -> None:
-    first = owner._Lease(folder, renew_seconds=NEVER)
-    second = owner._Lease(folder, renew_seconds=0.1, stale_seconds=NEVER)
+    first = lease.Lease(folder, renew_seconds=NEVER)
+    second = lease.Lease(folder, renew_seconds=0.1, stale_seconds=NEVER)
     with first.held():
         threading.Timer(0.3, gcs.remove, [f"{folder}/OWNER"]).start()
         with second.held():
@@ -70,17 +70,17 @@ def test_a_dead_process_of_this_machine_is_followed_at_once(
 ) -> None:
     process = start("-c", "")
     process.wait()
-    dead = dataclasses.replace(owner._myself(), pid=process.pid)
+    dead = dataclasses.replace(holder.myself(), pid=process.pid)
     gcs.write(f"{folder}/OWNER", dead.encode())
-    with owner._Lease(folder, stale_seconds=NEVER).held():
+    with lease.Lease(folder, stale_seconds=NEVER).held():
         pass
     assert f"The former owner (process {process.pid} on" in caplog.text
 
 
 def test_who_loses_its_hold_is_told(folder: str, caplog) -> None:
     lost = threading.Event()
-    lease = owner._Lease(folder, renew_seconds=0.05, on_loss=lost.set)
-    with lease.held():
+    held = lease.Lease(folder, renew_seconds=0.05, on_loss=lost.set)
+    with held.held():
         gcs.write(f"{folder}/OWNER", b"another's")
         assert lost.wait(60)
     assert "has been taken over by another process" in caplog.text
@@ -89,8 +89,8 @@ def test_who_loses_its_hold_is_told(folder: str, caplog) -> None:
 
 def test_a_trainer_that_loses_its_hold_ends(folder: str) -> None:
     code = (
-        "import time; from trainer import owner\n"
-        f"with owner._Lease('{folder}', renew_seconds=0.05).held():\n"
+        "import time; from trainer import lease\n"
+        f"with lease.Lease('{folder}', renew_seconds=0.05).held():\n"
         "    print('held', flush=True)\n"
         "    time.sleep(600)"
     )
@@ -114,8 +114,8 @@ def test_a_renewal_whose_answer_is_lost(folder: str, monkeypatch) -> None:
         refused.set()
         raise gcs.ChangedError
 
-    lease = owner._Lease(folder, renew_seconds=0.05, on_loss=lost.set)
-    with lease.held():
+    held = lease.Lease(folder, renew_seconds=0.05, on_loss=lost.set)
+    with held.held():
         before = gcs.read(f"{folder}/OWNER").generation
         monkeypatch.setattr(gcs, "write", write_and_be_refused)
         assert refused.wait(60)
@@ -135,8 +135,8 @@ def test_a_storage_that_is_away_for_a_while(
         failed.set()
         raise gcs.StorageError("down")
 
-    lease = owner._Lease(folder, renew_seconds=0.05)
-    with lease.held():
+    held = lease.Lease(folder, renew_seconds=0.05)
+    with held.held():
         before = gcs.read(f"{folder}/OWNER").generation
         monkeypatch.setattr(gcs, "write", fail)
         assert failed.wait(60)
