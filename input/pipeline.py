@@ -8,17 +8,10 @@ shape, in an order that is a function of the seed.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
 
 import tensorflow as tf
-from absl import logging
 
-from input import damage, errors, order, records, rows, spec
-
-ShardBy = Literal["auto", "file", "record"]
-
-# Up to here it costs little to read the split on every host: 0.5 s at 2 GB/s.
-_SMALL_SPLIT_BYTES = 1 << 30
+from input import damage, order, records, rows, spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,11 +24,7 @@ class TrainData(records.Split):
         decode: From bytes to pixels.
         shuffle_bytes: Memory for shuffling, at least 1; shards are shuffled
             together in groups of this size.
-        shard_by: How hosts share the work. `file`: each reads its own files.
-            `record`: each reads all files but decodes only its rows, so that
-            the sequence of global batches is the same at any number of hosts.
-            `auto`: `record` for small splits and where there are fewer files
-            than hosts, else `file`.
+        shard_by: How hosts share the work, see `rows.resolve`.
         on_corrupt: What to do about damaged files. `fail`: end, and say
             where the damage is. `skip_record`, `skip_file`: go on without
             what is lost, see `damage.Reader`. A lost record keeps its place
@@ -47,7 +36,7 @@ class TrainData(records.Split):
 
     split: str = "train"
     shuffle_bytes: int = 1 << 30
-    shard_by: ShardBy = "auto"
+    shard_by: rows.ShardBy = "auto"
     on_corrupt: damage.OnCorrupt = "fail"
     max_corrupt_fraction: float = 0.001
     ledger: damage.Ledger = dataclasses.field(
@@ -117,7 +106,7 @@ class TrainData(records.Split):
         replica_batch_size = host.replica_batch_size(
             global_batch_size, micro_batches
         )
-        by_file = self._resolve_shard_by(host.count) == "file"
+        by_file = self._by_file(host.count)
         shards, batch_size = self._share(host, by_file, global_batch_size)
         start = start_step * batch_size
         stream = self.stream(shards, seed, start).enumerate(start)
@@ -166,7 +155,7 @@ class TrainData(records.Split):
             seed: Seed of the order.
             steps: Global batches of the stream, one after the other.
         """
-        by_file = self._resolve_shard_by(host.count) == "file"
+        by_file = self._by_file(host.count)
         shards, batch_size = self._share(host, by_file, global_batch_size)
         found = self._order(shards, seed).shards(
             steps.start * batch_size, steps.stop * batch_size
@@ -219,29 +208,10 @@ class TrainData(records.Split):
         shards = self.source.info.shards(self.split)
         return damage.Reader(shards, paths, self.on_corrupt, self.ledger)
 
-    def _resolve_shard_by(self, hosts: int) -> ShardBy:
+    def _by_file(self, hosts: int) -> bool:
+        """Returns whether hosts read different files."""
         shards = self.source.info.splits[self.split]
-        if self.shard_by == "file" and len(shards) < hosts:
-            raise errors.DataError(
-                f'train_data.shard_by="file", but split {self.split!r} has '
-                f"{len(shards)} file(s) for {hosts} hosts. Use "
-                '"record", or convert with --shards of at least the number '
-                "of hosts."
-            )
-        if self.shard_by != "auto" or hosts == 1:
-            return self.shard_by
-        total = sum(shard.bytes for shard in shards)
-        if total <= _SMALL_SPLIT_BYTES:
-            choice: ShardBy = "record"
-            reason = f"{total / 2**20:.0f} MiB are cheap for all hosts to read"
-        elif len(shards) < hosts:
-            choice = "record"
-            reason = f"{len(shards)} file(s) are too few for {hosts} hosts"
-        else:
-            choice = "file"
-            reason = f"{total / 2**30:.1f} GiB are too much for all to read"
-        logging.info("train_data.shard_by='auto' chose %r: %s.", choice, reason)
-        return choice
+        return rows.resolve(self.shard_by, self.split, shards, hosts) == "file"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

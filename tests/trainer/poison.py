@@ -9,7 +9,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from input import pipeline, sources, spec
+from input import pipeline, rows, sources, spec
 from tests.conftest import write_dataset
 from trainer import cli, config, losses, main
 
@@ -75,7 +75,7 @@ def write(folder: pathlib.Path, bad_batch: int | None = None) -> list[str]:
 
 
 def train_data(
-    folder: pathlib.Path, shard_by: pipeline.ShardBy = "auto"
+    folder: pathlib.Path, shard_by: rows.ShardBy = "auto"
 ) -> pipeline.TrainData:
     """The training split, two shards of which are shuffled together."""
     source = sources.TFRecords(str(folder))

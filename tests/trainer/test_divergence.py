@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from input import pipeline, spec
+from input import rows, spec
 from tests.conftest import make_engine, make_recipe
 from tests.trainer.poison import (
     BATCH,
@@ -122,7 +122,7 @@ def test_many_shards_are_not_all_named(monkeypatch) -> None:
 
 @pytest.mark.parametrize("shard_by", ["record", "file"])
 def test_shards_read_are_those_that_the_pipeline_reads(
-    shard_by: pipeline.ShardBy, tmp_path
+    shard_by: rows.ShardBy, tmp_path
 ) -> None:
     write(tmp_path)
     data = train_data(tmp_path, shard_by)
