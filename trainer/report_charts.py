@@ -81,6 +81,7 @@ def draw(
     size: tuple[float, float],
     last_step: int,
     restarts: Sequence[int],
+    rollbacks: Sequence[int],
     description: str,
 ) -> str:
     """Draws panels over a common axis of steps.
@@ -92,7 +93,8 @@ def draw(
       panels: from top to bottom.
       size: width and height in points before the page scales it.
       last_step: right end of the axis.
-      restarts: steps that get a thin vertical line.
+      restarts: steps that get a thin dashed vertical line.
+      rollbacks: steps that get a thin dotted one.
       description: alternative text.
 
     Returns:
@@ -101,7 +103,7 @@ def draw(
     buffer = io.BytesIO()
     # The SVG backend takes these two from the global settings alone.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure = _figure(panels, size, last_step, restarts)
+        figure = _figure(panels, size, last_step, restarts, rollbacks)
         figure.savefig(buffer, format="svg", transparent=True)
     return _for_page(buffer.getvalue(), description)
 
@@ -160,6 +162,7 @@ def _figure(
     size: tuple[float, float],
     last_step: int,
     restarts: Sequence[int],
+    rollbacks: Sequence[int],
 ) -> Figure:
     width, height = size
     figure = Figure((width / _POINTS_PER_INCH, height / _POINTS_PER_INCH))
@@ -178,13 +181,14 @@ def _figure(
         hspace=0.45,
     )
     for axes, panel in zip(all_axes, panels, strict=True):
-        for step in sorted(set(restarts)):
-            axes.axvline(
-                step,
-                color=_COLORS["muted"],
-                linewidth=0.8,
-                linestyle=(0, (3, 3)),
-            )
+        for steps, dashes in ((restarts, (3, 3)), (rollbacks, (1, 2))):
+            for step in sorted(set(steps)):
+                axes.axvline(
+                    step,
+                    color=_COLORS["muted"],
+                    linewidth=0.8,
+                    linestyle=(0, dashes),
+                )
         for line in panel.lines:
             _plot(axes, line)
         axes.set_xlim(0, max(last_step, 1))

@@ -66,7 +66,7 @@ def warnings(run: Run) -> list[str]:
 
 
 def legend(run: Run) -> str:
-    """How to read the curves: smoothing and restarts."""
+    """How to read the curves: smoothing, restarts and rollbacks."""
     sentences = ["Over the training steps."]
     if len(run.log.train) >= DENSE:
         sentences.append(
@@ -74,6 +74,12 @@ def legend(run: Run) -> str:
         )
     if run.log.restarts:
         sentences.append(_restarts(run.log.restarts))
+    sentences.extend(
+        f"Rolled back from step {text.count(line['step'])} to "
+        f"{text.count(line['to_step'])} (dotted line): {line['reason']}."
+        for line in run.log.rollbacks
+        if isinstance(line.get("to_step"), int) and "reason" in line
+    )
     return " ".join(sentences)
 
 
@@ -111,6 +117,7 @@ def _curve(run: Run, title: str, key: str) -> Chart | None:
         size=_LARGE if large else _SMALL,
         last_step=run.log.last_step,
         restarts=run.log.restarts,
+        rollbacks=[line["step"] for line in run.log.rollbacks],
         description=f"{title} over the steps: {', '.join(words)}.",
     )
     return Chart(title, large, keys, Markup(svg))
@@ -154,6 +161,7 @@ def _speed_chart(run: Run) -> Chart | None:
         size=_SMALL,
         last_step=run.log.last_step,
         restarts=run.log.restarts,
+        rollbacks=[line["step"] for line in run.log.rollbacks],
         description=f"Speed over the steps: {', '.join(words)}.",
     )
     return Chart("Speed", False, [], Markup(svg))

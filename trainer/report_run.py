@@ -29,6 +29,8 @@ class Log:
       evaluations: the same for each evaluated split.
       restarts: steps at which the run was started again, ascending; a step
         is repeated if it happened there more than once.
+      rollbacks: the lines of divergences that were gone back from, in order.
+        What came between is not in `train` and `evaluations`.
       seconds: time spent training, from each start to its last logged
         step, so that the time between a crash and the restart does not
         count. None if nothing was logged.
@@ -39,6 +41,7 @@ class Log:
         default_factory=dict
     )
     restarts: tuple[int, ...] = ()
+    rollbacks: Sequence[Entry] = ()
     seconds: float | None = None
 
     @property
@@ -104,6 +107,7 @@ def sort_lines(lines: Sequence[Entry]) -> Log:
     """
     by_step: dict[str, dict[int, Entry]] = {}
     starts: list[int] = []
+    rollbacks: list[Entry] = []
     clock = _Stopwatch()
     for line in lines:
         kind, step = line["kind"], line["step"]
@@ -116,6 +120,9 @@ def sort_lines(lines: Sequence[Entry]) -> Log:
         elif kind == "eval":
             split = str(line.get("split") or "eval")
             by_step.setdefault(split, {})[step] = line
+        elif kind == "rollback":
+            rollbacks.append(line)
+            _forget(by_step, after=line.get("to_step"))
     ordered = {
         key: [entries[step] for step in sorted(entries)]
         for key, entries in by_step.items()
@@ -124,8 +131,18 @@ def sort_lines(lines: Sequence[Entry]) -> Log:
         train=ordered.pop("", []),
         evaluations=ordered,
         restarts=tuple(sorted(starts[1:])),
+        rollbacks=rollbacks,
         seconds=clock.total,
     )
+
+
+def _forget(by_step: dict[str, dict[int, Entry]], after: Any) -> None:
+    """Removes what a rollback has undone."""
+    if not isinstance(after, int):
+        return
+    for entries in by_step.values():
+        for step in [step for step in entries if step > after]:
+            del entries[step]
 
 
 def column(entries: Sequence[Entry], key: str) -> tuple[np.ndarray, np.ndarray]:

@@ -222,6 +222,19 @@ def test_curves_have_alternative_texts_and_restarts(whole):
     assert len(dashed) == 6  # one in each pair of axes; speed has two
 
 
+def test_a_rollback_is_marked_and_told(tmp_path):
+    lines = logged()
+    back = {"kind": "rollback", "step": 150, "to_step": 100}
+    lines.append(back | {"reason": "the loss is nan"})
+    write_run(tmp_path, lines, FACTS)
+    page = page_of(tmp_path)
+    assert (
+        "Rolled back from step 150 to 100 (dotted line): the loss is nan."
+        in page.text
+    )
+    assert any("dasharray" in a.get("style", "") for a in page.all("path"))
+
+
 def test_tables(whole):
     _, page = whole
     matrix = page.table("", "0", "1")

@@ -37,6 +37,16 @@ def test_later_line_wins_after_a_restart():
     assert log.last_step == 30
 
 
+def test_what_a_rollback_undoes_is_forgotten():
+    back = {"kind": "rollback", "step": 27, "to_step": 10, "reason": "r"}
+    lines = [start(0, 0), train(10, 1), train(20, 2), train(27, 3), back]
+    log = report_run.sort_lines([*lines, train(20, 4, loss=1.0)])
+    steps, values = report_run.column(log.train, "loss")
+    assert (steps.tolist(), values.tolist()) == ([20], [1.0])
+    assert [entry["step"] for entry in log.train] == [10, 20]
+    assert log.rollbacks == [back]
+
+
 @pytest.mark.parametrize(
     ("lines", "seconds"),
     [
@@ -167,6 +177,7 @@ def draw(values, scale="value", style="noisy"):
         size=(340, 220),
         last_step=len(values),
         restarts=(2, 2),
+        rollbacks=(3,),
         description='a "b" <c>',
     )
 
