@@ -10,11 +10,16 @@ import contextlib
 import fcntl
 import io
 import os
+import re
+import time
 import uuid
 
 import tensorflow as tf
 
 from input import gcs
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp$")
+_HOUR = 3600
 
 
 def read(path: str) -> bytes:
@@ -100,6 +105,23 @@ def write_atomically(path: str, content: bytes) -> None:
         if tf.io.gfile.exists(temporary):
             tf.io.gfile.remove(temporary)
         raise
+
+
+def remove_leftovers(folder: str) -> None:
+    """Removes what writers of a local folder left when they were killed.
+
+    Args:
+      folder: with files of `write_atomically`, of which others may be writing
+        one now: what is younger than an hour stays.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not _TEMPORARY.search(entry.name):
+                continue
+            # Another may have been faster.
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - entry.stat().st_mtime > _HOUR:
+                    os.remove(entry.path)
 
 
 def sync(path: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from input import gcs
+from input import files, gcs
 from trainer import errors, holder, lease
 
 _NO_LOCKS_HERE = {errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS}
@@ -61,6 +61,7 @@ def _locked(model_dir: str, otherwise: str) -> Iterator[None]:
         if former and supported:
             logging.warning("The former owner (%s) has ended.", former)
         _sign(descriptor, path)
+        files.remove_leftovers(os.path.dirname(path))
         try:
             yield
         finally:

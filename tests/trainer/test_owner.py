@@ -141,3 +141,15 @@ def test_an_owner_file_that_cannot_be_written(tmp_path: pathlib.Path) -> None:
         owner.own(str(tmp_path)),
     ):
         raise AssertionError("held")
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path) -> None:
+    old = tmp_path / f"report.html.{'a' * 32}.tmp"
+    new = tmp_path / f"run.json.{'b' * 32}.tmp"
+    mine = tmp_path / "notes.tmp"
+    for path in (old, new, mine):
+        path.write_text("half")
+    for path in (old, mine):
+        os.utime(path, (1, 1))
+    with owner.own(str(tmp_path)):
+        assert sorted(tmp_path.glob("*.tmp")) == [mine, new]
