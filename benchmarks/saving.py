@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
     print(
         f"- {case.title}; a checkpoint of {size:,} bytes every {period} steps"
     )
-    print(_report(seconds))
+    print(report(seconds))
 
 
 def _lockstep(case: cases.Case, folder: str, period: int) -> dict[str, Turn]:
@@ -160,7 +160,8 @@ def _bytes(folder: str) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def _report(seconds: dict[str, list[list[float]]]) -> str:
+def report(seconds: dict[str, list[list[float]]]) -> str:
+    """Returns the tables of the seconds of all steps, by contender and turn."""
     rows = []
     for name, rounds in seconds.items():
         steps = [1000 * s for turn in rounds for s in turn]
