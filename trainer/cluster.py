@@ -25,6 +25,8 @@ from trainer import errors
 _WORKERS = "LOCKSTEP_WORKERS"
 _INDEX = "LOCKSTEP_INDEX"
 _TF_CONFIG = "TF_CONFIG"
+# The tasks of TF_CONFIG that train, in the order of their numbers.
+_TRAINING = ("chief", "worker")
 _HOW = (
     "Start the workers with `python -m launch.local --workers=N "
     "--engine=multi_worker -- ...`, or see docs/launch.md for clusters."
@@ -51,9 +53,33 @@ class Cluster:
         return f"worker {index} ({self.addresses[index]})"
 
 
-def is_described(environment: Mapping[str, str] = os.environ) -> bool:
-    """Returns whether the environment names a cluster of workers."""
-    return _WORKERS in environment or _TF_CONFIG in environment
+def variable(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Returns which variable names a cluster of workers, if one does."""
+    if _WORKERS in environment:
+        return _WORKERS
+    # Clouds leave it so where there is one machine.
+    if environment.get(_TF_CONFIG, "").strip() in ("", "{}"):
+        return None
+    return _TF_CONFIG
+
+
+def size(environment: Mapping[str, str] = os.environ) -> int:
+    """Returns how many workers train together with this process.
+
+    That is 1 where the environment names no cluster, and for a task of
+    TF_CONFIG that does not train, such as an evaluator.
+
+    Raises:
+        errors.ConfigError: The environment describes a cluster, but not well.
+    """
+    found = variable(environment)
+    if found is None:
+        return 1
+    if found == _TF_CONFIG:
+        kind = _from_tf_config(environment[_TF_CONFIG])[0]
+        if kind not in _TRAINING:
+            return 1
+    return len(from_environment(environment).addresses)
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Cluster:
@@ -62,47 +88,56 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Cluster:
     Raises:
         errors.ConfigError: It describes none, or not well.
     """
-    if _WORKERS in environment:
-        addresses = [a.strip() for a in environment[_WORKERS].split(",")]
-        index = environment.get(_INDEX, "")
-        source = f"{_WORKERS}={environment[_WORKERS]!r}, {_INDEX}={index!r}"
-    elif _TF_CONFIG in environment:
-        source = f"{_TF_CONFIG}={environment[_TF_CONFIG]!r}"
-        addresses, index = _from_tf_config(environment[_TF_CONFIG], source)
-    else:
+    found = variable(environment)
+    if found is None:
         raise errors.ConfigError(
             f'make_engine.name="multi_worker" needs {_WORKERS} and {_INDEX}, '
             f"or {_TF_CONFIG}, in the environment; neither is set. {_HOW}"
         )
-    return _checked(addresses, index, source)
-
-
-def _from_tf_config(text: str, source: str) -> tuple[list[str], str]:
-    """Returns the addresses, a chief's first, and this worker's index."""
-    try:
-        parsed = json.loads(text)
-        jobs, task = parsed["cluster"], parsed["task"]
-        kind, index = task["type"], int(task["index"])
-        chiefs, workers = jobs.get("chief", []), jobs.get("worker", [])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise errors.ConfigError(
-            f"{source} is malformed ({type(error).__name__}: {error}). It must "
-            'look like {"cluster": {"worker": ["host:port", ...]}, "task": '
-            f'{{"type": "worker", "index": 0}}}}. {_HOW}'
-        ) from error
-    if kind not in ("chief", "worker"):
+    source = f"{found}={environment[found]!r}"
+    if found == _WORKERS:
+        index = environment.get(_INDEX, "")
+        source += f", {_INDEX}={index!r}"
+        addresses = [a.strip() for a in environment[_WORKERS].split(",")]
+        kind, jobs = "worker", {"worker": addresses}
+    else:
+        kind, index, jobs = _from_tf_config(environment[_TF_CONFIG])
+        addresses = [*jobs["chief"], *jobs["worker"]]
+    if kind not in jobs:
         raise errors.ConfigError(
             f"{source} makes this process a {kind!r}. Training runs on tasks "
             "of type chief and worker only; evaluate with trainer.evaluate."
         )
-    offset = len(chiefs) if kind == "worker" else 0
-    return [*chiefs, *workers], str(offset + index)
+    _check_addresses(addresses, source)
+    _check_index(index, kind, len(jobs[kind]), source)
+    offset = addresses.index(jobs[kind][0])
+    return Cluster(tuple(addresses), offset + int(index))
 
 
-def _checked(addresses: list[Any], index: str, source: str) -> Cluster:
+def _from_tf_config(text: str) -> tuple[str, str, dict[str, list[Any]]]:
+    """Returns the task's type and index, and the addresses by type."""
+    try:
+        parsed = json.loads(text)
+        cluster, task = parsed["cluster"], parsed["task"]
+        kind, index = str(task["type"]), str(task["index"])
+        jobs = {name: cluster.get(name, []) for name in _TRAINING}
+        for name, addresses in jobs.items():
+            if not isinstance(addresses, list):
+                raise TypeError(f"{name} is no list: {addresses!r}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise errors.ConfigError(
+            f"{_TF_CONFIG}={text!r} is malformed ({type(error).__name__}: "
+            f'{error}). It must look like {{"cluster": {{"worker": '
+            '["host:port", ...]}, "task": {"type": "worker", "index": 0}}. '
+            f"{_HOW}"
+        ) from error
+    return kind, index, jobs
+
+
+def _check_addresses(addresses: list[Any], source: str) -> None:
     for address in addresses:
         host, _, port = str(address).rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise errors.ConfigError(
                 f"{source}: {address!r} is not host:port with a port from 1 "
                 f"to 65535. {_HOW}"
@@ -111,13 +146,19 @@ def _checked(addresses: list[Any], index: str, source: str) -> Cluster:
         raise errors.ConfigError(
             f"{source}: two workers have the same address. {_HOW}"
         )
-    if not index.isdigit() or int(index) >= len(addresses):
+
+
+def _check_index(index: str, kind: str, count: int, source: str) -> None:
+    if not count:
         raise errors.ConfigError(
-            f"{source}: the index {index!r} must be from 0 to "
-            f"{len(addresses) - 1}, as there are {len(addresses)} workers. "
-            f"{_HOW}"
+            f"{source} makes this process a {kind!r}, but has no address of "
+            f"one. {_HOW}"
         )
-    return Cluster(tuple(addresses), int(index))
+    if not index.isdecimal() or int(index) >= count:
+        raise errors.ConfigError(
+            f"{source}: the index {index!r} must be from 0 to {count - 1}, as "
+            f"there are {count} tasks of type {kind}. {_HOW}"
+        )
 
 
 def wait_for_all(cluster: Cluster, timeout: float) -> None:
@@ -131,6 +172,7 @@ def wait_for_all(cluster: Cluster, timeout: float) -> None:
         timeout: Seconds to wait, above 0.
 
     Raises:
+        errors.ConfigError: Another process is the same worker.
         errors.EngineError: Someone did not come in time; the message says who.
     """
     if len(cluster.addresses) == 1:
@@ -166,7 +208,7 @@ def _gather(cluster: Cluster, timeout: float) -> str:
                 if key.fileobj is server:
                     peer = stack.enter_context(server.accept()[0])
                     chooser.register(peer, selectors.EVENT_READ, peer)
-                elif not _greets(key.data, here, expected):
+                elif not _greets(key.data, here, cluster):
                     chooser.unregister(key.data)
                     key.data.close()
             if time.monotonic() > reminder:
@@ -201,7 +243,7 @@ def _listen(cluster: Cluster) -> socket.socket:
 
 
 def _greets(
-    peer: socket.socket, here: dict[int, socket.socket], expected: set[int]
+    peer: socket.socket, here: dict[int, socket.socket], cluster: Cluster
 ) -> bool:
     """Notes who has called; returns False for who is not of us, or gone.
 
@@ -215,16 +257,33 @@ def _greets(
         index = int(json.loads(peer.recv(_GREETING_BYTES))["index"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    if index not in expected:
+    if not 0 < index < len(cluster.addresses):
+        return False
+    if index in here:
+        _refuse(peer, here[index], cluster.name(index))
         return False
     here[index] = peer
     return True
+
+
+def _refuse(peer: socket.socket, first: socket.socket, name: str) -> None:
+    """Tells a caller that another process is who it says to be."""
+    with contextlib.suppress(OSError):
+        text = (
+            f"Two processes say that they are {name}: the first has come from "
+            f"{first.getpeername()[0]}, another from {peer.getpeername()[0]}. "
+            f"Give each its own {_INDEX}, or index in {_TF_CONFIG}, and end "
+            "what is left of an earlier start."
+        )
+        logging.warning("%s", text)
+        peer.sendall(json.dumps({"refused": text}).encode() + b"\n")
 
 
 def _report(cluster: Cluster, timeout: float) -> str:
     """The others' part: returns who is absent, as worker 0 says.
 
     Raises:
+        errors.ConfigError: Another process is the same worker.
         errors.EngineError: Worker 0 has come and gone without a word.
     """
     host, _, port = cluster.addresses[0].rpartition(":")
@@ -238,7 +297,12 @@ def _report(cluster: Cluster, timeout: float) -> str:
                 peer.settimeout(timeout + _REMIND_SECONDS)
                 with peer.makefile() as answers:
                     reached = True
-                    return json.loads(answers.readline())["absent"]
+                    answer = json.loads(answers.readline())
+                if "refused" not in answer:
+                    return answer["absent"]
+                raise errors.ConfigError(answer["refused"])
+        except errors.ConfigError:
+            raise
         except (OSError, ValueError, KeyError, TypeError):
             time.sleep(_RETRY_SECONDS)
     if reached:

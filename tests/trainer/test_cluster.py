@@ -14,6 +14,8 @@ from trainer import cluster, errors
 
 TWO = {"LOCKSTEP_WORKERS": "a:1,b:2", "LOCKSTEP_INDEX": "1"}
 
+CHIEF = {"chief": ["c:9"], "worker": ["a:1"]}
+
 
 def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
@@ -34,12 +36,12 @@ def tf_config(jobs: dict, kind: str, index: object) -> dict[str, str]:
         (TWO, ("a:1", "b:2"), 1),
         (tf_config({"worker": ["a:1", "b:2"]}, "worker", 1), ("a:1", "b:2"), 1),
         (
-            tf_config({"chief": ["c:9"], "worker": ["a:1"]}, "worker", 0),
+            tf_config(CHIEF, "worker", 0),
             ("c:9", "a:1"),
             1,
         ),
         (
-            tf_config({"chief": ["c:9"], "worker": ["a:1"]}, "chief", 0),
+            tf_config(CHIEF, "chief", 0),
             ("c:9", "a:1"),
             0,
         ),
@@ -48,7 +50,7 @@ def tf_config(jobs: dict, kind: str, index: object) -> dict[str, str]:
     ],
 )
 def test_environment(environment, addresses, index) -> None:
-    assert cluster.is_described(environment)
+    assert cluster.size(environment) == len(addresses)
     found = cluster.from_environment(environment)
     assert (found.addresses, found.index) == (addresses, index)
 
@@ -57,6 +59,8 @@ def test_environment(environment, addresses, index) -> None:
     ("environment", "message"),
     [
         ({}, "LOCKSTEP_WORKERS.*neither is set.*launch.local"),
+        ({"TF_CONFIG": ""}, "neither is set"),
+        ({"TF_CONFIG": "{}"}, "neither is set"),
         ({"TF_CONFIG": "{not json"}, "TF_CONFIG='{not json' is malformed"),
         ({"TF_CONFIG": "[]"}, "malformed"),
         ({"TF_CONFIG": '{"cluster": {}}'}, "malformed.*KeyError.*task"),
@@ -68,6 +72,16 @@ def test_environment(environment, addresses, index) -> None:
         (tf_config({"worker": ["a"]}, "worker", 0), "'a' is not host:port"),
         (TWO | {"LOCKSTEP_INDEX": "2"}, "'2' must be from 0 to 1"),
         (TWO | {"LOCKSTEP_INDEX": ""}, "index ''"),
+        (TWO | {"LOCKSTEP_INDEX": "²"}, "index '²'"),
+        (TWO | {"LOCKSTEP_WORKERS": "a:1,b:²"}, "'b:²' is not host:port"),
+        (tf_config({"worker": None}, "worker", 0), "malformed.*no list: None"),
+        (tf_config({"worker": 5}, "worker", 0), "malformed.*no list: 5"),
+        (tf_config({"worker": "a:1"}, "worker", 0), "malformed.*no list: 'a"),
+        (tf_config({"worker": ["a:1"]}, "chief", 0), "'chief'.*no address"),
+        (tf_config(CHIEF, "worker", -1), "'-1' must be from 0 to 0"),
+        (tf_config(CHIEF, "chief", 1), "'1' must be from 0 to 0"),
+        (tf_config({"worker": ["a:1", "b:2"]}, "worker", 1.9), "'1.9' must"),
+        (tf_config({"worker": ["a:1", "b:2"]}, "worker", True), "'True' must"),
         (TWO | {"LOCKSTEP_WORKERS": "a:1,a:1"}, "same address"),
         (TWO | {"LOCKSTEP_WORKERS": "a:1,b:99999"}, "b:99999.*65535"),
     ],
@@ -201,6 +215,29 @@ def test_strangers_do_not_count() -> None:
         greet(addresses[0], greeting)
     chief.join()
     assert "worker 1" in told[0]
+
+
+def test_two_processes_with_the_same_index() -> None:
+    """The second is sent away; the first is still waited for."""
+    addresses = local(3)
+    host, _, port = addresses[0].rpartition(":")
+    told: list[str] = []
+    chief = threading.Thread(
+        target=lambda: told.extend(meet(addresses, [0], 60.0))
+    )
+    chief.start()
+    greet(addresses[0], b"")  # it listens
+    with socket.create_connection((host, int(port))) as first:
+        first.sendall(b'{"index": 1}')
+        second = cluster.Cluster(tuple(addresses), 1)
+        message = f"say that they are worker 1 .{addresses[1]}.*LOCKSTEP_INDEX"
+        with pytest.raises(errors.ConfigError, match=message):
+            cluster.wait_for_all(second, 60.0)
+        assert meet(addresses, [2], 60.0) == [""]
+        chief.join()
+        with first.makefile() as answers:
+            assert json.loads(answers.readline()) == {"absent": ""}
+    assert told == [""]
 
 
 def test_the_port_is_taken() -> None:
