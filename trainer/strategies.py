@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from input import spec
 from trainer import cluster as cluster_lib
-from trainer import engine, errors
+from trainer import engine, errors, meeting
 
 _RETRY_SECONDS = 0.2
 
@@ -100,7 +100,7 @@ def multi_worker(cluster: cluster_lib.Cluster, timeout: float) -> engine.Engine:
     Raises:
         errors.EngineError: A worker did not come.
     """
-    cluster_lib.wait_for_all(cluster, timeout)
+    meeting.wait_for_all(cluster, timeout)
     gpus = len(tf.config.list_physical_devices("GPU"))
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
