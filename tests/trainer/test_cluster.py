@@ -5,8 +5,8 @@ import pytest
 from trainer import cluster, errors
 
 TWO = {"LOCKSTEP_WORKERS": "a:1,b:2", "LOCKSTEP_INDEX": "1"}
-
 CHIEF = {"chief": ["c:9"], "worker": ["a:1"]}
+
 
 def tf_config(jobs: dict, kind: str, index: object) -> dict[str, str]:
     task = {"type": kind, "index": index}
