@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import tensorflow as tf
 from absl import logging
 
 from input import pipeline
@@ -176,50 +175,6 @@ def evaluations(
         )
         for each in evaluators
     ]
-
-
-class Profile:
-    """Writes a TensorBoard profile of some steps.
-
-    As a context it ends a profile that the end of training has cut short. It is
-    due in every process, so that all take the same steps at a time, but only
-    one where it is `enabled` writes.
-    """
-
-    def __init__(
-        self, window: range | None, board_dir: str, enabled: bool = True
-    ) -> None:
-        self._window = window
-        self._board_dir = board_dir
-        self._enabled = enabled
-        self._running = False
-
-    def is_due(self, at: int) -> bool:
-        """Returns whether the profile begins or ends after this step."""
-        window = self._window
-        return window is not None and at in (window.start, window.stop)
-
-    def __call__(self, latest: loop.Progress) -> None:
-        """Begins or ends it."""
-        if self._running:
-            self._stop()
-        elif (
-            self._enabled and self._window and latest.step == self._window.start
-        ):
-            tf.profiler.experimental.start(self._board_dir)
-            self._running = True
-
-    def __enter__(self) -> "Profile":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._running:
-            self._stop()
-
-    def _stop(self) -> None:
-        tf.profiler.experimental.stop()
-        self._running = False
-        logging.info("A profile is in %s.", self._board_dir)
 
 
 class StopOnSignal:

@@ -77,6 +77,9 @@ class Engine(abc.ABC):
         """Adds tensors up across all replicas in one grouped call.
 
         To be called inside `run`, by every replica, in the same order.
+
+        Args:
+            tensors: All of one dtype.
         """
 
     @abc.abstractmethod

@@ -6,14 +6,18 @@ from typing import Literal
 import tensorflow as tf
 from absl import logging
 
-from trainer import cluster, engine, errors, horovod, strategies
+from trainer import (
+    cluster,
+    engine,
+    errors,
+    horovod,
+    launched,
+    strategies,
+)
 
 EngineName = Literal[
     "auto", "one_device", "mirrored", "multi_worker", "tpu", "horovod"
 ]
-
-# Variables in which launchers of Horovod and MPI say how many processes run.
-_SIZES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
 
 def make_engine(
@@ -32,12 +36,13 @@ def make_engine(
             one of them from what is visible, and logs what and why.
         virtual_devices: Splits the CPU into this many logical devices, at
             least 1, for tests and laptops. GPUs are hidden.
-        startup_timeout: Seconds to wait for the other processes, above 0.
+        startup_timeout: Seconds to wait for the other processes, or for the
+            hosts of a TPU, above 0.
 
     Raises:
         errors.ConfigError: The engine cannot start on this machine; the
             message says what is missing and how to get it.
-        errors.EngineError: Another process did not come in time.
+        errors.EngineError: Another process, or the TPU, did not come in time.
     """
     if startup_timeout <= 0:
         raise errors.ConfigError(
@@ -63,7 +68,7 @@ def make_engine(
             cluster.from_environment(), startup_timeout
         )
     if name == "tpu":
-        return strategies.tpu()
+        return strategies.tpu(startup_timeout)
     if name == "one_device":
         return engine.OneDevice()
     return strategies.mirrored(_devices(virtual_devices))
@@ -74,19 +79,14 @@ def _check_alone(name: str) -> None:
 
     Each would take itself for the whole training, in the same model_dir.
     """
-    counts = {
-        "LOCKSTEP_WORKERS": len(
-            os.environ.get("LOCKSTEP_WORKERS", "").split(",")
+    variable, count = launched.processes(os.environ)
+    if count > 1:
+        raise errors.ConfigError(
+            f"make_engine.name={name!r} is for one process, but {variable} "
+            f'says that {count} have been started. Use "multi_worker" or '
+            '"horovod", as your launcher does (docs/launch.md), or start one '
+            f"process. If each is a training of its own, unset {variable}."
         )
-    } | {variable: int(os.environ.get(variable) or 1) for variable in _SIZES}
-    for variable, count in counts.items():
-        if count > 1:
-            raise errors.ConfigError(
-                f"make_engine.name={name!r} is for one process, but {variable} "
-                f"says that {count} have been started. Use "
-                '"multi_worker" or "horovod", as your launcher does, or start '
-                "one process."
-            )
 
 
 def _choose(virtual_devices: int | None) -> tuple[EngineName, str]:
@@ -94,9 +94,11 @@ def _choose(virtual_devices: int | None) -> tuple[EngineName, str]:
     if virtual_devices is None:
         if horovod.is_launched():
             return "horovod", "Horovod's launcher has started this process"
-        if cluster.is_described():
+        if cluster.variable() is not None:
             return "multi_worker", "the environment names a cluster of workers"
-        if "TPU_NAME" in os.environ or tf.config.list_physical_devices("TPU"):
+        if os.environ.get("TPU_NAME"):
+            return "tpu", "TPU_NAME names one"
+        if tf.config.list_physical_devices("TPU"):
             return "tpu", "a TPU is visible"
         count = len(tf.config.list_physical_devices("GPU"))
         if count:

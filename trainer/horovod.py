@@ -7,6 +7,7 @@ imported is said in one message.
 
 import http.client
 import json
+import math
 import os
 import time
 import urllib.request
@@ -17,12 +18,16 @@ import tensorflow as tf
 from absl import logging
 
 from input import spec
-from trainer import engine, errors
+from trainer import engine, errors, launched
 
 _INSTALL = (
     "Install it with `python -m launch.install_horovod`, which builds it for "
     "this TensorFlow."
 )
+_RENDEZVOUS = ("HOROVOD_GLOO_RENDEZVOUS_ADDR", "HOROVOD_GLOO_RENDEZVOUS_PORT")
+_MPI_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+# After these seconds, by default, Gloo gives up on another process.
+_GLOO_SECONDS = 30.0
 _SCOPE = "lockstep"
 _VERDICT = "absent"
 _POLL_SECONDS = 0.2
@@ -47,8 +52,38 @@ class Horovod(engine.OneReplica):
         self.host = spec.HostShare(hvd.rank(), hvd.size(), replicas=1)
 
     def all_reduce(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Adds up across all processes, as one group."""
+        """Adds up across all processes, as one group.
+
+        Horovod cannot add bfloat16. Such tensors are exchanged as bytes and
+        added up here, in float32.
+        """
+        if any(t.dtype == tf.bfloat16 for t in tensors):
+            return self._sum_bfloat16(tensors)
         return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Sum)
+
+    def _sum_bfloat16(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Adds up by a reduce-scatter and an all-gather of 2 bytes a value.
+
+        Each process adds up one share, so that all get the same bits.
+        """
+        sizes = tf.stack([tf.size(t) for t in tensors])
+        flat = tf.concat([tf.reshape(t, [-1]) for t in tensors], axis=0)
+        processes, total = self._hvd.size(), tf.size(flat)
+        share = total // processes + 1  # never empty
+        flat = tf.pad(flat, [[0, processes * share - total]])
+        received = self._hvd.alltoall(tf.bitcast(flat, tf.uint8))
+        # [processes * share, 2] bytes -> [processes, share]
+        parts = tf.reshape(
+            tf.bitcast(received, tf.bfloat16), [processes, share]
+        )
+        own = tf.reduce_sum(tf.cast(parts, tf.float32), axis=0)
+        bits = tf.bitcast(tf.cast(own, tf.bfloat16), tf.uint8)
+        gathered = tf.bitcast(self._hvd.allgather(bits), tf.bfloat16)
+        sums = tf.split(gathered[:total], sizes, num=len(tensors))
+        return [
+            tf.reshape(summed, tf.shape(t))
+            for summed, t in zip(sums, tensors, strict=True)
+        ]
 
     def replica_index(self) -> tf.Tensor:
         """Returns the rank."""
@@ -67,15 +102,21 @@ def start(timeout: float) -> engine.Engine:
         timeout: Seconds to wait for the other processes.
 
     Raises:
-        errors.ConfigError: Horovod is not installed, or for another TensorFlow.
+        errors.ConfigError: Horovod is not installed, or for another TensorFlow;
+            or another launcher has started this process.
         errors.EngineError: Another process did not come in time.
     """
     hvd = _import()
     _wait_for_all(os.environ, timeout)
+    os.environ.setdefault(
+        "HOROVOD_GLOO_TIMEOUT_SECONDS",
+        str(math.ceil(max(timeout, _GLOO_SECONDS))),
+    )
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         os.environ.setdefault("HOROVOD_CYCLE_TIME", _CPU_CYCLE_TIME)
     hvd.init()
+    _check_size(os.environ, hvd.size())
     if gpus:
         if hvd.local_rank() >= len(gpus):
             raise errors.ConfigError(
@@ -89,6 +130,19 @@ def start(timeout: float) -> engine.Engine:
             "launch.local --workers=N --engine=horovod -- ...`."
         )
     return Horovod(hvd)
+
+
+def _check_size(environment: Mapping[str, str], size: int) -> None:
+    """Makes sure that Horovod has not left the other processes out."""
+    variable, started = launched.processes(environment)
+    if size == 1 < started:
+        raise errors.ConfigError(
+            f'make_engine.name="horovod": {variable} says that {started} '
+            "processes have been started, but Horovod knows of this one alone. "
+            "Start them with `python -m launch.local --engine=horovod`, or in "
+            "a job of several hosts with `python -m launch.task "
+            "--engine=horovod` (docs/launch.md)."
+        )
 
 
 def _import() -> Any:
@@ -116,12 +170,20 @@ def _wait_for_all(environment: Mapping[str, str], timeout: float) -> None:
     alone. Under MPI there is no such server, and MPI has started all processes
     already.
     """
-    host = environment.get("HOROVOD_GLOO_RENDEZVOUS_ADDR")
-    port = environment.get("HOROVOD_GLOO_RENDEZVOUS_PORT")
-    rank = int(environment.get("HOROVOD_RANK", "0"))
-    size = int(environment.get("HOROVOD_SIZE", "1"))
-    if not host or not port or size == 1:
+    host, port = (environment.get(name) for name in _RENDEZVOUS)
+    rank = launched.number(environment, "HOROVOD_RANK", 0)
+    size = launched.number(environment, "HOROVOD_SIZE", 1)
+    if size == 1:
         return
+    if not host or not port:
+        if any(name in environment for name in _MPI_SIZES):
+            return
+        raise errors.ConfigError(
+            f"HOROVOD_SIZE={size}, but {' and '.join(_RENDEZVOUS)} do not both "
+            "say where the processes meet. Start them with `python -m "
+            "launch.local --engine=horovod`, or in a job of several hosts with "
+            "`python -m launch.task --engine=horovod` (docs/launch.md)."
+        )
     server = f"http://{host}:{port}"
     meeting = _Meeting(f"{server}/{_SCOPE}/", rank, size, timeout)
     absent = meeting.judge() if rank == 0 else meeting.hear()

@@ -63,7 +63,8 @@ class Recipe:
         warm_start: Start from the weights of another run, its model_dir or one
             of its checkpoints, as far as they fit; None: from random ones.
         profile: Steps to write a TensorBoard profile of, such as
-            "100 steps at 500 steps"; None for no profile.
+            "100 steps at 500 steps"; None for no profile. A run that goes on
+            after a stop within them has those that are left.
         deterministic: Makes TensorFlow choose kernels that always give the
             same bits, at some cost on a GPU.
         hang_timeout: Seconds without progress after which a process ends,

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,7 +12,9 @@ import tensorflow as tf
 
 from input import spec
 from trainer import cluster as cluster_lib
-from trainer import engine, errors
+from trainer import engine, errors, meeting
+
+_RETRY_SECONDS = 0.2
 
 
 class Distributed(engine.Engine):
@@ -96,7 +100,7 @@ def multi_worker(cluster: cluster_lib.Cluster, timeout: float) -> engine.Engine:
     Raises:
         errors.EngineError: A worker did not come.
     """
-    cluster_lib.wait_for_all(cluster, timeout)
+    meeting.wait_for_all(cluster, timeout)
     gpus = len(tf.config.list_physical_devices("GPU"))
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
@@ -126,28 +130,69 @@ def _own_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
 
 
-def tpu() -> engine.Engine:
+def tpu(timeout: float) -> engine.Engine:
     """Returns the engine with a replica on each TPU core.
 
     It uses the TPU of this machine, or the one that the environment variable
     TPU_NAME names: a pod, whose hosts are all driven from this process.
 
+    Args:
+        timeout: Seconds to wait for the hosts of a TPU that is elsewhere.
+
     Raises:
         errors.ConfigError: There is no TPU.
+        errors.EngineError: A host of it does not answer.
     """
+    name = os.environ.get("TPU_NAME") or "local"
     try:
         with _own_sigterm():
-            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
-                os.environ.get("TPU_NAME", "local")
-            )
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(name)
+            _wait_for_hosts(resolver.cluster_spec(), timeout)
             tf.config.experimental_connect_to_cluster(resolver)
             tf.tpu.experimental.initialize_tpu_system(resolver)
             strategy = tf.distribute.TPUStrategy(resolver)
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except errors.EngineError:
+        raise
+    except (
+        # Of a look-up at Google: no network, and no client library.
+        *(OSError, ImportError),
+        *(ValueError, RuntimeError, tf.errors.OpError),
+    ) as error:
         raise errors.ConfigError(
-            f'make_engine.name="tpu" found no TPU: {reason} Run on a TPU VM '
-            "with TensorFlow for TPUs (`launch/tpu_vm.sh setup`), or name the "
-            'TPU in TPU_NAME; elsewhere use "auto".'
+            'make_engine.name="tpu" found no TPU: '
+            f"{errors.reason(error)} Run on a TPU VM with TensorFlow for TPUs "
+            "(`launch/tpu_vm.sh setup`), or name the TPU in TPU_NAME "
+            f"({name!r} was looked for); elsewhere "
+            'use "auto".'
         ) from error
     return Distributed("tpu", strategy)
+
+
+def _wait_for_hosts(hosts: tf.train.ClusterSpec | None, timeout: float) -> None:
+    """Returns when all hosts of a TPU take connections.
+
+    TensorFlow would wait for them without an end.
+    """
+    jobs = hosts.as_dict() if hosts else {}
+    deadline = time.monotonic() + timeout
+    for address in (a for addresses in jobs.values() for a in addresses):
+        while not _answers(address, deadline - time.monotonic()):
+            if time.monotonic() > deadline:
+                raise errors.EngineError(
+                    f"The TPU host {address} does not answer within "
+                    f"{timeout:.0f} s (make_engine.startup_timeout). See "
+                    "whether TPU_NAME is right, the TPU is running, and this "
+                    "machine can reach it."
+                )
+            time.sleep(_RETRY_SECONDS)
+
+
+def _answers(address: str, timeout: float) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection(
+            (host, int(port)), max(timeout, _RETRY_SECONDS)
+        ).close()
+    except OSError:
+        return False
+    return True

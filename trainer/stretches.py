@@ -9,6 +9,7 @@ from trainer import (
     divergence,
     early,
     loop,
+    profiling,
     progress,
     saver,
     saving,
@@ -109,9 +110,10 @@ class Stretches:
         take_steps = self._take_steps = self._parts.take_steps(start)
         speaks = self._parts.engine.is_chief
         bar = progress.TrainingBar(start, self._total, enabled=speaks)
-        profile = actions.Profile(
+        profile = profiling.Profile(
             self._parts.recipe.profile_window,
             self._out.board_dir,
+            start,
             enabled=speaks,
         )
         with bar, profile:
@@ -143,7 +145,7 @@ class Stretches:
         )
 
     def _plan(
-        self, bar: progress.TrainingBar, profile: actions.Profile
+        self, bar: progress.TrainingBar, profile: profiling.Profile
     ) -> list[tuple[loop.Trigger, loop.Action]]:
         """Returns what is done when, in order.
 

@@ -8,10 +8,12 @@ import threading
 import time
 import types
 
+import numpy as np
 import pytest
 
-from tests.conftest import REPO
-from trainer import errors, horovod
+from tests.conftest import REPO, make_engine, make_recipe
+from tests.trainer import horovod_sums
+from trainer import errors, horovod, session
 
 
 def test_it_is_launched_by_horovods_variables() -> None:
@@ -179,6 +181,110 @@ def test_a_signal_ends_the_wait(server) -> None:
 
 def test_one_process_waits_for_nobody() -> None:
     horovod._wait_for_all({}, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (
+            {"HOROVOD_SIZE": "2", "HOROVOD_RANK": "0"},
+            "HOROVOD_SIZE=2, but .*RENDEZVOUS_ADDR and .*_PORT do not.*task",
+        ),
+        ({"HOROVOD_SIZE": "two"}, "HOROVOD_SIZE='two'.*whole number"),
+        ({"HOROVOD_RANK": "x"}, "HOROVOD_RANK='x'.*whole number"),
+    ],
+)
+def test_half_a_place_is_none(variables, message: str) -> None:
+    """Horovod itself would abort after 30 s."""
+    with pytest.raises(errors.ConfigError, match=message):
+        horovod._wait_for_all(variables, 0.1)
+
+
+def test_mpi_has_its_own_meeting() -> None:
+    horovod._wait_for_all(
+        {"HOROVOD_SIZE": "2", "OMPI_COMM_WORLD_SIZE": "2"}, 0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("LOCKSTEP_WORKERS", "a:1,b:1"), ("OMPI_COMM_WORLD_SIZE", "2")],
+)
+def test_no_process_trains_alone_beside_the_others(
+    monkeypatch, variable: str, value: str
+) -> None:
+    """They were started by a launcher that Horovod does not know."""
+    hvd = types.SimpleNamespace(init=lambda: None, size=lambda: 1)
+    monkeypatch.setattr(horovod, "_import", lambda: hvd)
+    monkeypatch.setenv("LOCKSTEP_INDEX", "0")
+    monkeypatch.setenv("HOROVOD_GLOO_TIMEOUT_SECONDS", "30")
+    monkeypatch.setenv(variable, value)
+    message = f"{variable} says that 2.*launch.local --engine=horovod"
+    with pytest.raises(errors.ConfigError, match=message):
+        horovod.start(1.0)
+
+
+@pytest.mark.parametrize(("timeout", "expected"), [(1.0, "30"), (99.5, "100")])
+def test_gloo_waits_as_long_as_we_do(
+    monkeypatch, timeout: float, expected: str
+) -> None:
+    found = []
+    variable = "HOROVOD_GLOO_TIMEOUT_SECONDS"
+    hvd = types.SimpleNamespace(
+        init=lambda: found.append(horovod.os.environ[variable]),
+        rank=lambda: 0,
+        size=lambda: 1,
+    )
+    monkeypatch.setattr(horovod, "_import", lambda: hvd)
+    monkeypatch.setattr(horovod.os, "environ", {})
+    horovod.start(timeout)
+    horovod.os.environ[variable] = "7"
+    horovod.start(timeout)
+    assert found == [expected, "7"]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> list[dict[str, np.ndarray]]:
+    """What each of two real processes has found."""
+    output = tmp_path_factory.mktemp("sums") / "found"
+    answer = subprocess.run(
+        [
+            *(sys.executable, "-m", "launch.local", "--workers=2"),
+            *("--engine=horovod", "--", sys.executable, "-m"),
+            *("tests.trainer.horovod_sums", str(output)),
+        ],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert answer.returncode == 0, answer.stderr[-5000:]
+    return [dict(np.load(f"{output}-{rank}.npz")) for rank in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "epsilon"),
+    [("bfloat16", 2.0**-8), ("float16", 2.0**-11), ("float32", 2.0**-24)],
+)
+def test_sums_in_each_format(two, name: str, epsilon: float) -> None:
+    """Terms and sum are rounded once each; every process has the same bits."""
+    terms = zip(*map(horovod_sums.inputs, range(2)), strict=True)
+    for i, (a, b) in enumerate(terms):
+        found = two[0][f"{name}/{i}"]
+        assert found.shape == a.shape
+        limit = 2.1 * epsilon * (np.abs(a) + np.abs(b))
+        assert (np.abs(found - (a + b)) <= limit).all()
+        assert found.tobytes() == two[1][f"{name}/{i}"].tobytes()
+
+
+def test_a_training_with_bfloat16_on_the_wire(two) -> None:
+    parts = session.build(make_recipe(), make_engine(1))
+    parts.take_steps(0)(horovod_sums.STEPS)
+    for i, weights in enumerate(parts.state.model.trainable_variables):
+        found = two[0][f"weights/{i}"]
+        np.testing.assert_allclose(found, np.asarray(weights), atol=5e-3)
+        assert found.tobytes() == two[1][f"weights/{i}"].tobytes()
 
 
 def test_a_process_without_a_gpu_of_its_own(monkeypatch) -> None:

@@ -6,17 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-import types
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
 from tests.conftest import REPO, write_dataset
 from trainer import (
-    actions,
     archive,
     checkpoint,
     cli,
@@ -384,17 +381,6 @@ def test_a_profile_of_some_steps(tmp_path) -> None:
     traces = list(tmp_path.glob("tensorboard/plugins/profile/*/*.xplane.pb"))
     assert len(traces) == 1
     assert traces[0].stat().st_size > 1000
-
-
-def test_a_profile_cut_short_is_kept(tmp_path) -> None:
-    profile = actions.Profile(range(3, 13), str(tmp_path))
-    began = types.SimpleNamespace(step=3)
-    with pytest.raises(KeyboardInterrupt), profile:
-        assert profile.is_due(3) and not profile.is_due(4)
-        profile(began)
-        tf.linalg.matmul(tf.ones([9, 9]), tf.ones([9, 9]))
-        raise KeyboardInterrupt
-    assert list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
 
 
 def test_a_profile_after_the_end(tmp_path, capsys) -> None:
