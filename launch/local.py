@@ -29,6 +29,7 @@ cores.
 
 import dataclasses
 import itertools
+import math
 import os
 import sys
 import time
@@ -153,6 +154,11 @@ def _job(values: flags.FlagValues, command: list[str]) -> Job:
             rendezvous.check_installed()
         except rendezvous.MissingHorovodError as error:
             raise usage.UsageError(f"--engine=horovod: {error}") from error
+    if not math.isfinite(values.grace):
+        raise usage.UsageError(
+            f"--grace={values.grace} must be a finite number of seconds, 0 or "
+            "more. Write, say, --grace=30."
+        )
     return Job(
         command=tuple(command),
         workers=values.workers,
@@ -218,17 +224,17 @@ def _run_once(
     outer = environment.without_places(os.environ)
     outer.setdefault("PYTHONUNBUFFERED", "1")
     outer["LOCKSTEP_RESTARTS"] = str(restarts)
+    workers: list[processes.Worker] = []
     with one_host.places(job.engine, job.workers) as places:
-        workers = [
-            processes.Worker(i, job.command, outer | place, own)
-            for i, (place, own) in enumerate(
-                zip(places, job.cores, strict=True)
-            )
-        ]
-        log = logs.Log(workers)
-        log.start()
-        supervisor.Supervisor(workers, inbox, job.grace).run()
-        supervisor.sweep(spared)
+        try:
+            for i, own in enumerate(job.cores):
+                variables = outer | places[i]
+                workers.append(processes.Worker(i, job.command, variables, own))
+            log = logs.Log(workers)
+            log.start()
+            supervisor.Supervisor(workers, inbox, job.grace).run()
+        finally:
+            supervisor.clear(workers, spared)
     while log.is_alive() and not inbox.take():
         log.join(0.2)  # a reader that has stopped reading keeps it waiting
     return _summarise(workers, log, began)

@@ -38,8 +38,15 @@ class Exit:
         if not self.killed:
             verb = "stopped" if self.code == PREEMPTED else "failed"
             return f"{verb} with exit code {self.code}"
-        name = signal.Signals(self.code - 128).name
+        name = _signal_name(self.code - 128)
         return f"was killed by {name}, which is exit code {self.code},"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have none
+        return f"signal {number}"
 
 
 class Worker:
@@ -114,6 +121,12 @@ class Worker:
         """Kills the guardian, and so the worker, but not its descendants."""
         if not self.cleared:
             self._guardian.kill()
+
+    def wait_for_guardian(self, seconds: float) -> None:
+        """Waits until the guardian has ended, but not longer."""
+        if not self.cleared:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._guardian.wait(seconds)
 
     def update(self) -> None:
         """Takes note of news; call it when `status` is readable."""

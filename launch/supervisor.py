@@ -13,6 +13,8 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 # For guardians to clear up after a kill, and for us to clear up after them.
 _GUARDIAN_SECONDS = 3.0
 _SWEEP_SECONDS = 10.0
+# The selector takes no more than 24 days; waking up costs nothing.
+_LONGEST_SELECT = 3600.0
 
 
 def say(message: str) -> None:
@@ -86,14 +88,6 @@ class Supervisor:
 
     def run(self) -> None:
         """Returns when all workers and their descendants have ended."""
-        try:
-            self._watch()
-        finally:
-            for worker in self._workers:
-                worker.kill()
-                worker.kill_guardian()
-
-    def _watch(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._inbox, selectors.EVENT_READ)
             for worker in self._workers:
@@ -145,7 +139,8 @@ class Supervisor:
     def _timeout(self) -> float | None:
         if not self._threats:
             return None
-        return max(0.0, self._threats[0][0] - time.monotonic())
+        left = self._threats[0][0] - time.monotonic()
+        return min(max(0.0, left), _LONGEST_SELECT)
 
     def _carry_out(self) -> None:
         while self._threats and time.monotonic() >= self._threats[0][0]:
@@ -172,12 +167,22 @@ def first_failure(
     return min(failed, key=lambda found: found[1].moment, default=None)
 
 
-def sweep(spared: set[int]) -> None:
-    """Ends what is left of workers whose guardian was killed.
+def clear(workers: Sequence[processes.Worker], spared: set[int]) -> None:
+    """Ends what is left of workers, their descendants and their guardians.
 
     Args:
+        workers: The workers. After a regular end nothing of them is left but
+            what a guardian that was killed has left behind.
         spared: Processes that were there before the workers.
     """
+    for worker in workers:
+        worker.kill()
+    # A guardian that is killed at once has no time to kill the descendants.
+    deadline = time.monotonic() + _GUARDIAN_SECONDS
+    for worker in workers:
+        worker.wait_for_guardian(max(0.0, deadline - time.monotonic()))
+    for worker in workers:
+        worker.kill_guardian()
     guardian.end_descendants(0, _SWEEP_SECONDS, spared)
     left = guardian.descendants(os.getpid()) - spared
     if left:

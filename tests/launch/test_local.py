@@ -236,6 +236,24 @@ def test_a_worker_that_is_killed() -> None:
     assert "it printed nothing" in answer.stderr
 
 
+def test_a_signal_without_a_name(mark: str) -> None:
+    script = "test $LOCKSTEP_INDEX = 0 && kill -39 $$; sleep 1000; true"
+    with start(mark, command(2, script, "--max_restarts=1")) as launcher:
+        _, err = launcher.communicate(timeout=SECONDS)
+        assert not marked(mark)
+    assert launcher.returncode == 128 + 39
+    assert err.count("worker 0 of 2 was killed by signal 39") == 2, err
+    assert "restart 1 of 1" in err
+
+
+def test_a_grace_that_no_selector_can_wait_for(mark: str) -> None:
+    script = "test $LOCKSTEP_INDEX = 0 && exit 4; trap 'exit 0' TERM; sleep 9"
+    with start(mark, command(2, script, "--grace=1e10")) as launcher:
+        _, err = launcher.communicate(timeout=SECONDS)
+        assert not marked(mark)
+    assert launcher.returncode == 4, err
+
+
 def test_who_does_not_listen_is_killed_after_the_grace() -> None:
     script = """
         test $LOCKSTEP_INDEX = 1 && { sleep 0.2; exit 4; }
@@ -402,6 +420,37 @@ def test_no_one_outlives_a_guardian(mark: str) -> None:
         assert not marked(mark)
 
 
+# Ends the launcher by an error of its own as soon as a worker has failed.
+BROKEN = """
+import sys
+from launch import local, supervisor
+def broken(self):
+    if supervisor.first_failure(self._workers):
+        raise RuntimeError("broken")
+supervisor.Supervisor._see_failures = broken
+sys.exit(local.main(sys.argv))
+"""
+
+
+def test_no_one_outlives_an_error_of_the_launcher(mark, tmp_path) -> None:
+    os.mkfifo(tmp_path / "go")
+    script = f"""
+        {FAMILY} echo ready
+        test $LOCKSTEP_INDEX = 0 && {{ read x < {tmp_path}/go; exit 4; }}
+        while :; do wait; done
+    """
+    arguments = [*command(2, script)]
+    arguments[1:3] = ["-c", BROKEN]
+    with start(mark, arguments) as launcher:
+        read_until(launcher, "[0] ready", "[1] ready")
+        wait_for_families(mark, 2)
+        (tmp_path / "go").write_text("\n")
+        _, err = launcher.communicate(timeout=SECONDS)
+        assert not marked(mark)
+    assert launcher.returncode == 1
+    assert "RuntimeError: broken" in err
+
+
 def test_a_stopped_guardian_is_no_escape(mark, tmp_path) -> None:
     os.mkfifo(tmp_path / "go")
     script = f"""
@@ -441,6 +490,8 @@ def test_children_of_a_shell_that_became_the_launcher_are_spared(mark) -> None:
             "--engine=mpi.*horovod",
         ),
         (["--workers=1", "--grace=-1", "--", "true"], "--grace=-1"),
+        (["--workers=1", "--grace=nan", "--", "true"], "--grace=nan.*finite"),
+        (["--workers=1", "--grace=inf", "--", "true"], "--grace=inf.*finite"),
         (["--workers=1", "--max_restarts=-1", "--", "true"], "max_restarts=-1"),
         (["--worker=1", "--", "true"], "worker"),
         (["--workers=1", "--", "no-such-program"], "'no-such-program' is no"),
