@@ -14,8 +14,13 @@ before it; stdout and stderr stay apart; stdin is empty.
 SIGTERM, SIGINT, SIGHUP and SIGUSR1 are passed on to the workers themselves, not
 to processes that these have started: write `sh -c 'exec python ...'`. After the
 first failure the other workers get SIGTERM, and SIGKILL --grace seconds later.
+A second SIGTERM or SIGINT, at least a second after the first, is passed on too,
+and SIGKILL follows --grace seconds later.
+
 When a worker ends, or this command in any way, SIGKILL included, all processes
-that descend from it are ended.
+that descend from it are ended. There is one exception: where SIGKILL hits this
+command and the guardians of the workers (launch/guardian.py) together, the
+workers end, but what they have started may go on.
 
 Exit codes: 0 all workers ended with 0; 2 wrong flags; otherwise that of the
 first worker that failed, or 128 + n if signal n killed it. 75: stopped with a
@@ -135,7 +140,8 @@ def _define_flags() -> flags.FlagValues:
         "grace",
         30.0,
         "Seconds that the other processes may take to end after one has "
-        "failed or stopped; then they are killed.",
+        "failed or stopped, and all after a second SIGTERM or SIGINT to this "
+        "command; then they are killed.",
         lower_bound=0.0,
         flag_values=values,
     )

@@ -354,6 +354,46 @@ def test_after_a_stop_the_others_may_take_the_grace(mark: str) -> None:
     assert out == "[1] saved\n"
 
 
+DEAF = """
+trap 'echo TERM' TERM
+trap 'echo INT' INT
+echo ready
+while :; do sleep 0.02; done
+"""
+
+
+def test_a_second_stop_is_by_force_after_the_grace(mark: str) -> None:
+    with start(mark, command(2, DEAF, "--grace=0.2")) as launcher:
+        read_until(launcher, "[0] ready", "[1] ready")
+        launcher.send_signal(signal.SIGINT)
+        read_until(launcher, "[0] INT", "[1] INT")
+        time.sleep(1.1)  # one that comes sooner is taken for the same
+        launcher.send_signal(signal.SIGTERM)
+        _, err = launcher.communicate(timeout=SECONDS)
+        assert not marked(mark)
+    assert launcher.returncode == 137
+    assert "asked to stop again: ending all by force after 0.2 s" in err
+    assert "killing what is left of: 0, 1" in err
+
+
+def test_a_signal_that_comes_twice_at_once_is_one(mark: str) -> None:
+    # As timeout(1) does: to its child, and to the process group of both.
+    script = """
+        trap 'n=1' TERM INT
+        echo ready
+        while [ -z $n ]; do sleep 0.02; done
+        sleep 0.5; echo saved; exit 75
+    """
+    with start(mark, command(1, script, "--grace=0")) as launcher:
+        read_until(launcher, "[0] ready")
+        launcher.send_signal(signal.SIGINT)  # two of a kind may become one
+        launcher.send_signal(signal.SIGTERM)
+        out, err = launcher.communicate(timeout=SECONDS)
+    assert launcher.returncode == 75
+    assert out == "[0] saved\n"
+    assert "by force" not in err
+
+
 def test_nohup_keeps_hangups_away(mark: str) -> None:
     with start(mark, ["nohup", *command(1, LISTEN)]) as launcher:
         read_until(launcher, "[0] ready")
