@@ -165,13 +165,15 @@ def _job(values: flags.FlagValues, command: list[str]) -> Job:
             f"--grace={values.grace} must be a finite number of seconds, 0 or "
             "more. Write, say, --grace=30."
         )
+    places = _cores(values.workers, values.pin_cores)
+    processes.check_open_files(values.workers)
     return Job(
         command=tuple(command),
         workers=values.workers,
         engine=values.engine,
         max_restarts=values.max_restarts,
         grace=values.grace,
-        cores=_cores(values.workers, values.pin_cores),
+        cores=places,
     )
 
 

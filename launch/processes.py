@@ -7,16 +7,22 @@ import contextlib
 import dataclasses
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from launch import guardian
+from launch import guardian, usage
 
 # Of a training that was asked to stop and has committed a checkpoint.
 PREEMPTED = 75
+# Descriptors of a worker here: outputs, status, control; and Horovod's
+# rendezvous server answers it.
+_DESCRIPTORS = 5
+# Those of a start, of selectors, of reading /proc.
+_OTHER_DESCRIPTORS = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +53,22 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # most real-time signals have none
         return f"signal {number}"
+
+
+def check_open_files(workers: int) -> None:
+    """Makes sure that this process can have so many workers.
+
+    Raises:
+        UsageError: It may not open as many files as that takes.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = len(os.listdir("/proc/self/fd"))
+    needed = opened + workers * _DESCRIPTORS + _OTHER_DESCRIPTORS
+    if needed > limit != resource.RLIM_INFINITY:
+        raise usage.UsageError(
+            f"--workers={workers} needs {needed} open files, but the limit is "
+            f"{limit}. Call `ulimit -n {needed}` before, or start fewer."
+        )
 
 
 class Worker:

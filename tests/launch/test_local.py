@@ -550,6 +550,20 @@ def test_wrong_use(arguments: list[str], message: str) -> None:
     assert "Traceback" not in answer.stderr
 
 
+def test_more_workers_than_open_files_allow(mark: str) -> None:
+    script = 'ulimit -n 40; exec "$@"'
+    limited = ["sh", "-c", script, "sh", *command(20, "sleep 1000")]
+    with start(mark, limited) as launcher:
+        _, err = launcher.communicate(timeout=SECONDS)
+        assert not marked(mark)
+    assert launcher.returncode == 2
+    found = re.search(r"--workers=20 .* (\d+) open files.*limit is 40", err)
+    assert found and f"ulimit -n {found[1]}" in err, err
+    enough = f"ulimit -n {found[1]}; exec $*"
+    answer = run("sh", "-c", enough, "sh", *LOCAL, "--workers=20", "--", "true")
+    assert answer.returncode == 0, answer.stderr
+
+
 def test_horovod_that_is_not_there(tmp_path: pathlib.Path) -> None:
     (tmp_path / "horovod.py").write_text("raise ImportError('none here')")
     flags = ["--workers=2", "--engine=horovod", "--", "true"]
