@@ -28,8 +28,10 @@ checkpoint committed; run the same command again.
 
 Environment of the workers: LOCKSTEP_WORKERS and LOCKSTEP_INDEX, or Horovod's
 variables; LOCKSTEP_RESTARTS, how often all were started again; and
-PYTHONUNBUFFERED=1 unless set. TensorFlow starts as many threads as a worker has
-cores.
+PYTHONUNBUFFERED=1 unless set. With --engine=multi_worker, where there are GPUs,
+CUDA_VISIBLE_DEVICES gives each worker an equal part of those that this command
+sees; a process of Horovod chooses its own. TensorFlow starts as many threads as
+a worker has cores.
 """
 
 import dataclasses
@@ -45,6 +47,7 @@ from absl import flags
 from launch import (
     cores,
     environment,
+    gpus,
     guardian,
     logs,
     one_host,
@@ -75,6 +78,7 @@ class Job:
         max_restarts: How often to start all again after a failure.
         grace: Seconds between SIGTERM and SIGKILL.
         cores: The cores of each worker; nothing for all.
+        gpus: The variables that give each worker its GPUs.
     """
 
     command: tuple[str, ...]
@@ -83,6 +87,7 @@ class Job:
     max_restarts: int
     grace: float
     cores: tuple[tuple[int, ...], ...]
+    gpus: tuple[dict[str, str], ...]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -167,6 +172,13 @@ def _job(values: flags.FlagValues, command: list[str]) -> Job:
         )
     places = _cores(values.workers, values.pin_cores)
     processes.check_open_files(values.workers)
+    # Horovod's engine takes one of all GPUs by its local rank; the other takes
+    # all that it sees.
+    own_gpus = (
+        [{}] * values.workers
+        if values.engine == "horovod"
+        else gpus.divide(values.workers, os.environ)
+    )
     return Job(
         command=tuple(command),
         workers=values.workers,
@@ -174,6 +186,7 @@ def _job(values: flags.FlagValues, command: list[str]) -> Job:
         max_restarts=values.max_restarts,
         grace=values.grace,
         cores=places,
+        gpus=tuple(own_gpus),
     )
 
 
@@ -236,7 +249,7 @@ def _run_once(
     with one_host.places(job.engine, job.workers) as places:
         try:
             for i, own in enumerate(job.cores):
-                variables = outer | places[i]
+                variables = outer | places[i] | job.gpus[i]
                 workers.append(processes.Worker(i, job.command, variables, own))
             log = logs.Log(workers)
             log.start()

@@ -21,6 +21,8 @@ LOCAL = [sys.executable, "-m", "launch.local"]
 SECONDS = 30.0
 # All processes of a test have it in their environment.
 MARK = "LOCKSTEP_TEST_MARK"
+# A host's own would limit the number of workers.
+NO_GPUS = {"CUDA_VISIBLE_DEVICES": "-1"}
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         arguments,
         cwd=REPO,
-        env=clean_environment() | variables,
+        env=clean_environment() | NO_GPUS | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -73,7 +75,7 @@ def start(mark: str, arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     launcher = subprocess.Popen(
         arguments,
         cwd=REPO,
-        env=clean_environment() | {MARK: mark},
+        env=clean_environment() | NO_GPUS | {MARK: mark},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -209,6 +211,18 @@ def test_cores_are_shared_where_they_must_be_or_shall_be() -> None:
     ):
         answer = run(*LOCAL, *flags, "--", "python", "-c", script)
         assert set(affinities(answer)) == {everything}
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [("multi_worker", ["4,5", "6,7"]), ("horovod", ["4,5,6,7"] * 2)],
+)
+def test_gpus_are_divided(engine: str, expected: list[str]) -> None:
+    # Horovod's engine takes one of all of them by its local rank.
+    shown = command(2, "echo $CUDA_VISIBLE_DEVICES", f"--engine={engine}")
+    answer = run(*shown, CUDA_VISIBLE_DEVICES="4,5,6,7")
+    lines = [f"[{i}] {names}" for i, names in enumerate(expected)]
+    assert sorted(answer.stdout.splitlines()) == lines, answer.stderr
 
 
 # Failures.
@@ -548,6 +562,12 @@ def test_wrong_use(arguments: list[str], message: str) -> None:
     assert answer.stdout == ""
     assert re.search(message, answer.stderr), answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_fewer_gpus_than_workers() -> None:
+    answer = run(*command(3, "true"), CUDA_VISIBLE_DEVICES="0,1")
+    assert answer.returncode == 2
+    assert "--workers=3 processes cannot have equal parts" in answer.stderr
 
 
 def test_more_workers_than_open_files_allow(mark: str) -> None:
