@@ -45,7 +45,7 @@ class Exit:
             verb = "stopped" if self.code == PREEMPTED else "failed"
             return f"{verb} with exit code {self.code}"
         name = _signal_name(self.code - 128)
-        return f"was killed by {name}, which is exit code {self.code},"
+        return f"was killed by {name} (exit code {self.code})"
 
 
 def _signal_name(number: int) -> str:
