@@ -11,7 +11,8 @@
 #   --model_dir=DIR      Directory of the run. Required.
 #   --engine=NAME        mirrored (default): one process drives all GPUs;
 #                        horovod or multi_worker: one process for each GPU.
-#   --gpus=N             How many GPUs to use. Default: all.
+#   --gpus=N             How many GPUs to use: the first of CUDA_VISIBLE_DEVICES
+#                        if it is set. Default: all.
 #   --max_restarts=N     How often to start all processes again after a failure;
 #                        not for mirrored. Default: 0.
 #   --min_free_gb=N      Least free space for --model_dir, in GiB. Default: 10.
@@ -36,7 +37,7 @@ count_gpus() {
 train on the CPU with python -m trainer.main."
   listed=$(nvidia-smi --query-gpu=index --format=csv,noheader) ||
     fail "nvidia-smi failed: $listed. See whether the driver is loaded."
-  [[ -z ${CUDA_VISIBLE_DEVICES:-} ]] || listed=${CUDA_VISIBLE_DEVICES//,/$'\n'}
+  [[ -z $chosen ]] || listed=${chosen//,/$'\n'}
   grep -c . <<<"$listed" || fail "nvidia-smi lists no GPU. See whether the" \
     "driver is loaded."
 }
@@ -81,6 +82,13 @@ check_number min_free_gb 0 10
 [[ ${flag[engine]} != mirrored || ${flag[max_restarts]} == 0 ]] ||
   fail "--max_restarts=${flag[max_restarts]} needs several processes. Write" \
     "--engine=multi_worker or leave it out."
+# What the user has left visible; nothing for all.
+chosen=${CUDA_VISIBLE_DEVICES:-}
+if [[ -n $chosen && -n ${flag[gpus]} ]]; then
+  found=$(grep -c . <<<"${chosen//,/$'\n'}")
+  ((flag[gpus] <= found)) || fail "--gpus=${flag[gpus]} is more than the" \
+    "$found in CUDA_VISIBLE_DEVICES=$chosen. Write --gpus=$found or less."
+fi
 python=$(find_python)
 gpus=${flag[gpus]}
 if [[ ${flag[print]} == no ]]; then
@@ -97,15 +105,12 @@ training_command "$python" trainer.main "${flag[engine]}"
 command=("${training[@]}")
 if [[ ${flag[engine]} != mirrored ]]; then
   command=("$python" -m launch.local "--workers=${gpus:-GPUS}"
-    "--engine=${flag[engine]}" "--max_restarts=${flag[max_restarts]}" --)
-  # Horovod's engine takes one of the GPUs it sees, the other takes all.
-  [[ ${flag[engine]} == horovod ]] ||
-    command+=("$python" -m launch.task --engine=multi_worker --gpus_per_task=1
-      --)
-  command+=("${training[@]}")
+    "--engine=${flag[engine]}" "--max_restarts=${flag[max_restarts]}" --
+    "${training[@]}")
 fi
 environment=("PYTHONPATH=$REPO${PYTHONPATH:+:$PYTHONPATH}")
-if [[ -n ${flag[gpus]} && -z ${CUDA_VISIBLE_DEVICES:-} ]]; then
-  environment+=("CUDA_VISIBLE_DEVICES=$(seq -s, 0 $((gpus - 1)))")
+if [[ -n ${flag[gpus]} ]]; then
+  names=${chosen:-$(seq -s, 0 $((gpus - 1)))}
+  environment+=("CUDA_VISIBLE_DEVICES=$(cut -d, -f"1-$gpus" <<<"$names")")
 fi
 run_or_print exec env "${environment[@]}" "${command[@]}"

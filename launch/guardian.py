@@ -9,6 +9,10 @@ that is the only argument: its return code and the time in nanoseconds.
 
 The descendants of a worker, wherever they have moved, become children of this
 process when their parents end, because it is a "subreaper"; so none can hide.
+
+What is not covered: if this process is killed by SIGKILL, the kernel kills the
+worker (PR_SET_PDEATHSIG) but nothing that the worker has started. The launcher
+sees to that, unless it is killed at the same time.
 """
 
 import contextlib

@@ -14,8 +14,13 @@ before it; stdout and stderr stay apart; stdin is empty.
 SIGTERM, SIGINT, SIGHUP and SIGUSR1 are passed on to the workers themselves, not
 to processes that these have started: write `sh -c 'exec python ...'`. After the
 first failure the other workers get SIGTERM, and SIGKILL --grace seconds later.
+A second SIGTERM or SIGINT, at least a second after the first, is passed on too,
+and SIGKILL follows --grace seconds later.
+
 When a worker ends, or this command in any way, SIGKILL included, all processes
-that descend from it are ended.
+that descend from it are ended. There is one exception: where SIGKILL hits this
+command and the guardians of the workers (launch/guardian.py) together, the
+workers end, but what they have started may go on.
 
 Exit codes: 0 all workers ended with 0; 2 wrong flags; otherwise that of the
 first worker that failed, or 128 + n if signal n killed it. 75: stopped with a
@@ -23,12 +28,15 @@ checkpoint committed; run the same command again.
 
 Environment of the workers: LOCKSTEP_WORKERS and LOCKSTEP_INDEX, or Horovod's
 variables; LOCKSTEP_RESTARTS, how often all were started again; and
-PYTHONUNBUFFERED=1 unless set. TensorFlow starts as many threads as a worker has
-cores.
+PYTHONUNBUFFERED=1 unless set. With --engine=multi_worker, where there are GPUs,
+CUDA_VISIBLE_DEVICES gives each worker an equal part of those that this command
+sees; a process of Horovod chooses its own. TensorFlow starts as many threads as
+a worker has cores.
 """
 
 import dataclasses
 import itertools
+import math
 import os
 import sys
 import time
@@ -39,6 +47,7 @@ from absl import flags
 from launch import (
     cores,
     environment,
+    gpus,
     guardian,
     logs,
     one_host,
@@ -69,6 +78,7 @@ class Job:
         max_restarts: How often to start all again after a failure.
         grace: Seconds between SIGTERM and SIGKILL.
         cores: The cores of each worker; nothing for all.
+        gpus: The variables that give each worker its GPUs.
     """
 
     command: tuple[str, ...]
@@ -77,6 +87,7 @@ class Job:
     max_restarts: int
     grace: float
     cores: tuple[tuple[int, ...], ...]
+    gpus: tuple[dict[str, str], ...]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -134,7 +145,8 @@ def _define_flags() -> flags.FlagValues:
         "grace",
         30.0,
         "Seconds that the other processes may take to end after one has "
-        "failed or stopped; then they are killed.",
+        "failed or stopped, and all after a second SIGTERM or SIGINT to this "
+        "command; then they are killed.",
         lower_bound=0.0,
         flag_values=values,
     )
@@ -153,13 +165,28 @@ def _job(values: flags.FlagValues, command: list[str]) -> Job:
             rendezvous.check_installed()
         except rendezvous.MissingHorovodError as error:
             raise usage.UsageError(f"--engine=horovod: {error}") from error
+    if not math.isfinite(values.grace):
+        raise usage.UsageError(
+            f"--grace={values.grace} must be a finite number of seconds, 0 or "
+            "more. Write, say, --grace=30."
+        )
+    places = _cores(values.workers, values.pin_cores)
+    processes.check_open_files(values.workers)
+    # Horovod's engine takes one of all GPUs by its local rank; the other takes
+    # all that it sees.
+    own_gpus = (
+        [{}] * values.workers
+        if values.engine == "horovod"
+        else gpus.divide(values.workers, os.environ)
+    )
     return Job(
         command=tuple(command),
         workers=values.workers,
         engine=values.engine,
         max_restarts=values.max_restarts,
         grace=values.grace,
-        cores=_cores(values.workers, values.pin_cores),
+        cores=places,
+        gpus=tuple(own_gpus),
     )
 
 
@@ -218,17 +245,17 @@ def _run_once(
     outer = environment.without_places(os.environ)
     outer.setdefault("PYTHONUNBUFFERED", "1")
     outer["LOCKSTEP_RESTARTS"] = str(restarts)
+    workers: list[processes.Worker] = []
     with one_host.places(job.engine, job.workers) as places:
-        workers = [
-            processes.Worker(i, job.command, outer | place, own)
-            for i, (place, own) in enumerate(
-                zip(places, job.cores, strict=True)
-            )
-        ]
-        log = logs.Log(workers)
-        log.start()
-        supervisor.Supervisor(workers, inbox, job.grace).run()
-        supervisor.sweep(spared)
+        try:
+            for i, own in enumerate(job.cores):
+                variables = outer | places[i] | job.gpus[i]
+                workers.append(processes.Worker(i, job.command, variables, own))
+            log = logs.Log(workers)
+            log.start()
+            supervisor.Supervisor(workers, inbox, job.grace).run()
+        finally:
+            supervisor.clear(workers, spared)
     while log.is_alive() and not inbox.take():
         log.join(0.2)  # a reader that has stopped reading keeps it waiting
     return _summarise(workers, log, began)

@@ -7,16 +7,22 @@ import contextlib
 import dataclasses
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from launch import guardian
+from launch import guardian, usage
 
 # Of a training that was asked to stop and has committed a checkpoint.
 PREEMPTED = 75
+# Descriptors of a worker here: outputs, status, control; and Horovod's
+# rendezvous server answers it.
+_DESCRIPTORS = 5
+# Those of a start, of selectors, of reading /proc.
+_OTHER_DESCRIPTORS = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +44,31 @@ class Exit:
         if not self.killed:
             verb = "stopped" if self.code == PREEMPTED else "failed"
             return f"{verb} with exit code {self.code}"
-        name = signal.Signals(self.code - 128).name
-        return f"was killed by {name}, which is exit code {self.code},"
+        name = _signal_name(self.code - 128)
+        return f"was killed by {name} (exit code {self.code})"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have none
+        return f"signal {number}"
+
+
+def check_open_files(workers: int) -> None:
+    """Makes sure that this process can have so many workers.
+
+    Raises:
+        UsageError: It may not open as many files as that takes.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = len(os.listdir("/proc/self/fd"))
+    needed = opened + workers * _DESCRIPTORS + _OTHER_DESCRIPTORS
+    if needed > limit != resource.RLIM_INFINITY:
+        raise usage.UsageError(
+            f"--workers={workers} needs {needed} open files, but the limit is "
+            f"{limit}. Call `ulimit -n {needed}` before, or start fewer."
+        )
 
 
 class Worker:
@@ -114,6 +143,12 @@ class Worker:
         """Kills the guardian, and so the worker, but not its descendants."""
         if not self.cleared:
             self._guardian.kill()
+
+    def wait_for_guardian(self, seconds: float) -> None:
+        """Waits until the guardian has ended, but not longer."""
+        if not self.cleared:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._guardian.wait(seconds)
 
     def update(self) -> None:
         """Takes note of news; call it when `status` is readable."""

@@ -23,7 +23,8 @@
 #   --engine=NAME          multi_worker, horovod; for a single task mirrored,
 #                          auto. Default: multi_worker, or auto for one task.
 #   --signal=SECONDS       How long before the time limit the training is told
-#                          to save and stop. Default: 120.
+#                          to save and stop; at most half of --time.
+#                          Default: 120.
 #   --max_requeues=N       How often to go on in a new stretch. Default: 100.
 #   --exit_wait=SECONDS    How long the other tasks may take to end after the
 #                          first one has. Default: 60.
@@ -46,6 +47,32 @@ flag=([gin_file]='' [model_dir]='' [nodes]=1 [tasks_per_node]=1
   [program]=trainer.main [python]='' [print]=no)
 SWITCHES='print'
 
+# Prints the seconds of --time: minutes, minutes:seconds,
+# hours:minutes:seconds, days-hours, days-hours:minutes[:seconds].
+limit_seconds() {
+  local days=0 clock=${flag[time]} parts
+  [[ $clock != *-* ]] || days=${clock%-*}
+  IFS=: read -ra parts <<<"${clock#*-}"
+  if [[ $clock != *-* && ${#parts[@]} -lt 3 ]]; then
+    parts=(0 "${parts[@]}")
+  fi
+  # 10#: 08 is not octal.
+  echo $((10#$days * 86400 + 10#${parts[0]} * 3600 + 10#${parts[1]:-0} * 60 + \
+    10#${parts[2]:-0}))
+}
+
+# A signal at the start of each stretch would requeue the job without progress.
+check_signal() {
+  [[ -n ${flag[time]} ]] || return 0
+  local limit
+  limit=$(limit_seconds)
+  # 0 is no limit.
+  ((limit == 0 || flag[signal] <= limit / 2)) ||
+    fail "--signal=${flag[signal]} is more than half of --time=${flag[time]}," \
+      "which is $limit s, so that little time is left to train in. Write" \
+      "--signal=$((limit / 2)) or less, or a longer --time."
+}
+
 check_flags() {
   check_training /shared/runs/imagenet
   check_number nodes 1 2
@@ -56,6 +83,7 @@ check_flags() {
   check_match partition '[^[:space:]]+' 'the name of a partition' gpu
   check_match name '[A-Za-z0-9_.-]+' 'letters, digits, _ . and -' lockstep
   check_number signal 1 120
+  check_signal
   check_number max_requeues 0 100
   check_number exit_wait 1 60
   [[ -z ${flag[port]} ]] || check_number port 1024 20000

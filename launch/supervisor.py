@@ -1,6 +1,7 @@
 """Watches a set of worker processes: all of them end, or none goes on."""
 
 import contextlib
+import math
 import os
 import selectors
 import signal
@@ -10,9 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from launch import guardian, logs, processes
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+# timeout(1) and some terminals send one request to stop twice at once.
+_SAME_STOP_SECONDS = 1.0
 # For guardians to clear up after a kill, and for us to clear up after them.
 _GUARDIAN_SECONDS = 3.0
 _SWEEP_SECONDS = 10.0
+# The selector takes no more than 24 days; waking up costs nothing.
+_LONGEST_SELECT = 3600.0
 
 
 def say(message: str) -> None:
@@ -66,7 +72,8 @@ class Supervisor:
     """Runs workers to the end of the last of them.
 
     After the first failure the others get SIGTERM, and SIGKILL `grace` seconds
-    later.
+    later. All get SIGKILL `grace` seconds after they were asked to stop for the
+    second time.
 
     Args:
         workers: The workers, which have just been started.
@@ -81,19 +88,13 @@ class Supervisor:
         self._inbox = inbox
         self._grace = grace
         self._failed = False
+        self._asked_to_stop = math.inf
+        self._forced = False
         # What happens next to those who do not end, and when.
         self._threats: list[tuple[float, Callable[[], None]]] = []
 
     def run(self) -> None:
         """Returns when all workers and their descendants have ended."""
-        try:
-            self._watch()
-        finally:
-            for worker in self._workers:
-                worker.kill()
-                worker.kill_guardian()
-
-    def _watch(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._inbox, selectors.EVENT_READ)
             for worker in self._workers:
@@ -118,6 +119,31 @@ class Supervisor:
             for worker in running:
                 worker.send(number)
             say(f"{number.name} passed on to {plural(len(running), 'worker')}.")
+            if number in _STOPS and running:
+                self._note_stop()
+
+    def _note_stop(self) -> None:
+        """Sees to it that a second request to stop is not in vain."""
+        now = time.monotonic()
+        self._asked_to_stop = min(self._asked_to_stop, now)
+        again = now >= self._asked_to_stop + _SAME_STOP_SECONDS
+        if again and self._force():
+            say(
+                "asked to stop again: ending all by force after "
+                f"{self._grace:g} s."
+            )
+
+    def _force(self) -> bool:
+        """Sets the time of the end by force, unless it is set already."""
+        if self._forced:
+            return False
+        self._forced = True
+        end = time.monotonic() + self._grace
+        self._threats = [
+            (end, self._kill),
+            (end + _GUARDIAN_SECONDS, self._kill_guardians),
+        ]
+        return True
 
     def _see_failures(self) -> None:
         failure = first_failure(self._workers)
@@ -130,12 +156,7 @@ class Supervisor:
         if not (how.code == processes.PREEMPTED and self._inbox.stopping):
             for worker in running:
                 worker.send(signal.SIGTERM)
-        now = time.monotonic()
-        self._threats = [
-            (now + self._grace, self._kill),
-            (now + self._grace + _GUARDIAN_SECONDS, self._kill_guardians),
-        ]
-        if running:
+        if self._force() and running:
             say(
                 f"worker {index} {how.describe()}; ending the "
                 f"other{'s' * (len(running) > 1)}, by force after "
@@ -145,7 +166,8 @@ class Supervisor:
     def _timeout(self) -> float | None:
         if not self._threats:
             return None
-        return max(0.0, self._threats[0][0] - time.monotonic())
+        left = self._threats[0][0] - time.monotonic()
+        return min(max(0.0, left), _LONGEST_SELECT)
 
     def _carry_out(self) -> None:
         while self._threats and time.monotonic() >= self._threats[0][0]:
@@ -172,12 +194,22 @@ def first_failure(
     return min(failed, key=lambda found: found[1].moment, default=None)
 
 
-def sweep(spared: set[int]) -> None:
-    """Ends what is left of workers whose guardian was killed.
+def clear(workers: Sequence[processes.Worker], spared: set[int]) -> None:
+    """Ends what is left of workers, their descendants and their guardians.
 
     Args:
+        workers: The workers. After a regular end nothing of them is left but
+            what a guardian that was killed has left behind.
         spared: Processes that were there before the workers.
     """
+    for worker in workers:
+        worker.kill()
+    # A guardian that is killed at once has no time to kill the descendants.
+    deadline = time.monotonic() + _GUARDIAN_SECONDS
+    for worker in workers:
+        worker.wait_for_guardian(max(0.0, deadline - time.monotonic()))
+    for worker in workers:
+        worker.kill_guardian()
     guardian.end_descendants(0, _SWEEP_SECONDS, spared)
     left = guardian.descendants(os.getpid()) - spared
     if left:

@@ -54,13 +54,9 @@ def test_one_process_by_default(host: Bench) -> None:
 def test_one_process_for_each_gpu(host: Bench, engine: str) -> None:
     host.run(*HOST, f"--engine={engine}", "--max_restarts=3", "--", *AWKWARD)
     python = str(host.bin / "python3")
-    # Each worker of tf.distribute would take all GPUs that it sees.
-    one_gpu = [python, "-m", "launch.task", "--engine=multi_worker"]
-    one_gpu += ["--gpus_per_task=1", "--"]
     assert ran(host) == [
         *("-m", "launch.local", "--workers=2", f"--engine={engine}"),
         *("--max_restarts=3", "--"),
-        *(one_gpu if engine == "multi_worker" else []),
         *(python, *TRAINING, f'--gin_param=make_engine.name="{engine}"'),
         *AWKWARD,
     ]
@@ -76,6 +72,18 @@ def test_gpus_that_the_user_chose(host: Bench) -> None:
     answer = host.run(*HOST, "--engine=multi_worker", CUDA_VISIBLE_DEVICES="1")
     assert answer.stdout == "1\n"
     assert "--workers=1" in ran(host)
+
+
+def test_some_of_the_gpus_that_the_user_chose(host: Bench) -> None:
+    chosen = {"CUDA_VISIBLE_DEVICES": "5,GPU-a,7,8"}
+    answer = host.run(*HOST, "--gpus=2", **chosen)
+    assert answer.stdout == "5,GPU-a\n", answer.stderr
+    shown = host.run(*HOST, "--gpus=2", "--print", **chosen).stdout
+    assert "CUDA_VISIBLE_DEVICES=5,GPU-a" in shlex.split(shown)
+    for flags in ["--gpus=5"], ["--gpus=5", "--print"]:
+        answer = host.run(*HOST, *flags, **chosen)
+        assert answer.returncode == 2
+        assert "--gpus=5 is more than the 4 in CUDA_VISIBLE" in answer.stderr
 
 
 def test_print_runs_nothing(host: Bench) -> None:

@@ -21,6 +21,8 @@ LOCAL = [sys.executable, "-m", "launch.local"]
 SECONDS = 30.0
 # All processes of a test have it in their environment.
 MARK = "LOCKSTEP_TEST_MARK"
+# A host's own would limit the number of workers.
+NO_GPUS = {"CUDA_VISIBLE_DEVICES": "-1"}
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         arguments,
         cwd=REPO,
-        env=clean_environment() | variables,
+        env=clean_environment() | NO_GPUS | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -73,7 +75,7 @@ def start(mark: str, arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     launcher = subprocess.Popen(
         arguments,
         cwd=REPO,
-        env=clean_environment() | {MARK: mark},
+        env=clean_environment() | NO_GPUS | {MARK: mark},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -211,6 +213,18 @@ def test_cores_are_shared_where_they_must_be_or_shall_be() -> None:
         assert set(affinities(answer)) == {everything}
 
 
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [("multi_worker", ["4,5", "6,7"]), ("horovod", ["4,5,6,7"] * 2)],
+)
+def test_gpus_are_divided(engine: str, expected: list[str]) -> None:
+    # Horovod's engine takes one of all of them by its local rank.
+    shown = command(2, "echo $CUDA_VISIBLE_DEVICES", f"--engine={engine}")
+    answer = run(*shown, CUDA_VISIBLE_DEVICES="4,5,6,7")
+    lines = [f"[{i}] {names}" for i, names in enumerate(expected)]
+    assert sorted(answer.stdout.splitlines()) == lines, answer.stderr
+
+
 # Failures.
 
 
@@ -234,6 +248,24 @@ def test_a_worker_that_is_killed() -> None:
     assert answer.returncode == 137
     assert "worker 0 of 1 was killed by SIGKILL" in answer.stderr
     assert "it printed nothing" in answer.stderr
+
+
+def test_a_signal_without_a_name(mark: str) -> None:
+    script = "test $LOCKSTEP_INDEX = 0 && kill -39 $$; sleep 1000; true"
+    with start(mark, command(2, script, "--max_restarts=1")) as launcher:
+        _, err = launcher.communicate(timeout=SECONDS)
+        assert not marked(mark)
+    assert launcher.returncode == 128 + 39
+    assert err.count("worker 0 of 2 was killed by signal 39") == 2, err
+    assert "restart 1 of 1" in err
+
+
+def test_a_grace_that_no_selector_can_wait_for(mark: str) -> None:
+    script = "test $LOCKSTEP_INDEX = 0 && exit 4; sleep 9"
+    with start(mark, command(2, script, "--grace=1e10")) as launcher:
+        _, err = launcher.communicate(timeout=SECONDS)
+        assert not marked(mark)
+    assert launcher.returncode == 4, err
 
 
 def test_who_does_not_listen_is_killed_after_the_grace() -> None:
@@ -336,6 +368,46 @@ def test_after_a_stop_the_others_may_take_the_grace(mark: str) -> None:
     assert out == "[1] saved\n"
 
 
+DEAF = """
+trap 'echo TERM' TERM
+trap 'echo INT' INT
+echo ready
+while :; do sleep 0.02; done
+"""
+
+
+def test_a_second_stop_is_by_force_after_the_grace(mark: str) -> None:
+    with start(mark, command(2, DEAF, "--grace=0.2")) as launcher:
+        read_until(launcher, "[0] ready", "[1] ready")
+        launcher.send_signal(signal.SIGINT)
+        read_until(launcher, "[0] INT", "[1] INT")
+        time.sleep(1.1)  # one that comes sooner is taken for the same
+        launcher.send_signal(signal.SIGTERM)
+        _, err = launcher.communicate(timeout=SECONDS)
+        assert not marked(mark)
+    assert launcher.returncode == 137
+    assert "asked to stop again: ending all by force after 0.2 s" in err
+    assert "killing what is left of: 0, 1" in err
+
+
+def test_a_signal_that_comes_twice_at_once_is_one(mark: str) -> None:
+    # As timeout(1) does: to its child, and to the process group of both.
+    script = """
+        trap 'n=1' TERM INT
+        echo ready
+        while [ -z $n ]; do sleep 0.02; done
+        sleep 0.5; echo saved; exit 75
+    """
+    with start(mark, command(1, script, "--grace=0")) as launcher:
+        read_until(launcher, "[0] ready")
+        launcher.send_signal(signal.SIGINT)  # two of a kind may become one
+        launcher.send_signal(signal.SIGTERM)
+        out, err = launcher.communicate(timeout=SECONDS)
+    assert launcher.returncode == 75
+    assert out == "[0] saved\n"
+    assert "by force" not in err
+
+
 def test_nohup_keeps_hangups_away(mark: str) -> None:
     with start(mark, ["nohup", *command(1, LISTEN)]) as launcher:
         read_until(launcher, "[0] ready")
@@ -402,6 +474,37 @@ def test_no_one_outlives_a_guardian(mark: str) -> None:
         assert not marked(mark)
 
 
+# Ends the launcher by an error of its own as soon as a worker has failed.
+BROKEN = """
+import sys
+from launch import local, supervisor
+def broken(self):
+    if supervisor.first_failure(self._workers):
+        raise RuntimeError("broken")
+supervisor.Supervisor._see_failures = broken
+sys.exit(local.main(sys.argv))
+"""
+
+
+def test_no_one_outlives_an_error_of_the_launcher(mark, tmp_path) -> None:
+    os.mkfifo(tmp_path / "go")
+    script = f"""
+        {FAMILY} echo ready
+        test $LOCKSTEP_INDEX = 0 && {{ read x < {tmp_path}/go; exit 4; }}
+        while :; do wait; done
+    """
+    arguments = [*command(2, script)]
+    arguments[1:3] = ["-c", BROKEN]
+    with start(mark, arguments) as launcher:
+        read_until(launcher, "[0] ready", "[1] ready")
+        wait_for_families(mark, 2)
+        (tmp_path / "go").write_text("\n")
+        _, err = launcher.communicate(timeout=SECONDS)
+        assert not marked(mark)
+    assert launcher.returncode == 1
+    assert "RuntimeError: broken" in err
+
+
 def test_a_stopped_guardian_is_no_escape(mark, tmp_path) -> None:
     os.mkfifo(tmp_path / "go")
     script = f"""
@@ -441,6 +544,8 @@ def test_children_of_a_shell_that_became_the_launcher_are_spared(mark) -> None:
             "--engine=mpi.*horovod",
         ),
         (["--workers=1", "--grace=-1", "--", "true"], "--grace=-1"),
+        (["--workers=1", "--grace=nan", "--", "true"], "--grace=nan.*finite"),
+        (["--workers=1", "--grace=inf", "--", "true"], "--grace=inf.*finite"),
         (["--workers=1", "--max_restarts=-1", "--", "true"], "max_restarts=-1"),
         (["--worker=1", "--", "true"], "worker"),
         (["--workers=1", "--", "no-such-program"], "'no-such-program' is no"),
@@ -457,6 +562,26 @@ def test_wrong_use(arguments: list[str], message: str) -> None:
     assert answer.stdout == ""
     assert re.search(message, answer.stderr), answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_fewer_gpus_than_workers() -> None:
+    answer = run(*command(3, "true"), CUDA_VISIBLE_DEVICES="0,1")
+    assert answer.returncode == 2
+    assert "--workers=3 processes cannot have equal parts" in answer.stderr
+
+
+def test_more_workers_than_open_files_allow(mark: str) -> None:
+    script = 'ulimit -n 40; exec "$@"'
+    limited = ["sh", "-c", script, "sh", *command(20, "sleep 1000")]
+    with start(mark, limited) as launcher:
+        _, err = launcher.communicate(timeout=SECONDS)
+        assert not marked(mark)
+    assert launcher.returncode == 2
+    found = re.search(r"--workers=20 .* (\d+) open files.*limit is 40", err)
+    assert found and f"ulimit -n {found[1]}" in err, err
+    enough = f"ulimit -n {found[1]}; exec $*"
+    answer = run("sh", "-c", enough, "sh", *LOCAL, "--workers=20", "--", "true")
+    assert answer.returncode == 0, answer.stderr
 
 
 def test_horovod_that_is_not_there(tmp_path: pathlib.Path) -> None:

@@ -63,6 +63,33 @@ def test_directives(bench: Bench) -> None:
     assert bench.calls() == []
 
 
+@pytest.mark.parametrize(
+    ("limit", "seconds"),
+    [
+        ("2", 120),
+        ("2:30", 150),
+        ("0:02:00", 120),
+        ("1-0", 86400),
+        ("1-02:30", 95400),
+        ("1-02:30:09", 95409),
+        ("08:09:08", 29348),
+    ],
+)
+def test_a_signal_that_comes_too_early(bench, limit, seconds: int) -> None:
+    most = seconds // 2
+    flags = [*SLURM, "--print", f"--time={limit}"]
+    assert bench.run(*flags, f"--signal={most}").returncode == 0
+    answer = bench.run(*flags, f"--signal={most + 1}")
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    assert f"--signal={most + 1} is more than half of" in answer.stderr
+    assert f"Write --signal={most} or less" in answer.stderr
+
+
+def test_no_time_limit_fits_every_signal(bench: Bench) -> None:
+    assert bench.run(*SLURM, "--print", "--time=0").returncode == 0
+
+
 def test_directives_that_are_left_to_the_cluster(bench: Bench) -> None:
     answer = bench.run(*SLURM, "--print")
     names = set(directives(answer.stdout))
