@@ -133,6 +133,22 @@ def is_there(path: str) -> bool:
     return files.exists(os.path.join(path, MANIFEST))
 
 
+def version(path: str) -> str:
+    """Returns a text that is another one once a file has been written anew.
+
+    Raises:
+        gcs.StorageError: An object store does not answer.
+    """
+    if gcs.is_remote(path):
+        return str(sorted(gcs.generations(path).items()))
+    found = []
+    for name in (MANIFEST, ARRAYS):
+        with contextlib.suppress(OSError):
+            seen = os.stat(os.path.join(path, name))
+            found.append((name, seen.st_size, seen.st_mtime_ns, seen.st_ino))
+    return str(found)
+
+
 def remove(path: str, temporary: str) -> None:
     """Removes a checkpoint; it stops to count before its files go.
 
