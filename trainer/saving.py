@@ -35,7 +35,7 @@ class Save:
         to: checkpoint.Checkpoints,
         background: saver.Saver,
         check: Callable[[], None],
-        committed: Callable[[int], None],
+        committed: Callable[[int], object] = lambda step: None,
     ) -> None:
         self._engine = on
         self._train = train
