@@ -14,8 +14,6 @@ import re
 import time
 import uuid
 
-import tensorflow as tf
-
 from input import gcs
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp$")
@@ -88,22 +86,25 @@ def write_atomically(path: str, content: bytes) -> None:
     Args:
       path: local or remote (`gs://`) path.
       content: the whole file.
+
+    Raises:
+      OSError: it cannot be written; what was there is there still.
     """
     if gcs.is_remote(path):
         gcs.write(path, content)
         return
     folder = os.path.dirname(path)
     if folder:
-        tf.io.gfile.makedirs(folder)
+        os.makedirs(folder, exist_ok=True)
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     try:
-        with tf.io.gfile.GFile(temporary, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(content)
         sync(temporary)
-        tf.io.gfile.rename(temporary, path, overwrite=True)
+        os.replace(temporary, path)
     except BaseException:
-        if tf.io.gfile.exists(temporary):
-            tf.io.gfile.remove(temporary)
+        if os.path.exists(temporary):
+            os.remove(temporary)
         raise
 
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import google_crc32c
 import tensorflow as tf
 
+from input import errors
+
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 _HEADER = _LENGTH.size + _CHECKSUM.size
@@ -54,6 +56,10 @@ def read(path: str, *, size: int, offset: int, count: int) -> Stretch:
         size: Bytes that the file should have. No frame goes beyond.
         offset: Where a frame begins.
         count: Frames to read.
+
+    Raises:
+        errors.DataError: Whether the file is damaged cannot be told: it may
+            not be read, or the disk does not answer.
     """
     found: list[Frame] = []
     try:
@@ -76,6 +82,13 @@ def read(path: str, *, size: int, offset: int, count: int) -> Stretch:
         return Stretch(found, offset, "the file is missing")
     except tf.errors.OutOfRangeError:
         return Stretch(found, offset, "the file has become shorter")
+    except tf.errors.OpError as error:
+        if tf.io.gfile.isdir(path):
+            return Stretch(found, offset, "it is a folder, not a file")
+        raise errors.DataError(
+            f"{path} cannot be read: {str(error).splitlines()[0]}. Mend the "
+            "disk, the network or the permissions, then run again."
+        ) from error
     return Stretch(found, offset, "")
 
 

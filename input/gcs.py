@@ -170,11 +170,26 @@ def sizes(folder: str) -> dict[str, int]:
     Raises:
         StorageError: There is no such bucket, or it cannot be listed.
     """
+    return {name: int(blob.size) for name, blob in _listing(folder).items()}
+
+
+def generations(folder: str) -> dict[str, int]:
+    """Returns the versions of all objects below a folder, as `sizes` does.
+
+    Raises:
+        StorageError: There is no such bucket, or it cannot be listed.
+    """
+    listing = _listing(folder)
+    return {name: int(blob.generation) for name, blob in listing.items()}
+
+
+def _listing(folder: str) -> dict[str, Any]:
+    """Returns the client's blobs below a folder, by their names in it."""
     bucket, name = _split(folder.rstrip("/") + "/")
     with _explained(folder):
         found = _client().list_blobs(bucket, prefix=name)
         return {
-            blob.name[len(name) :]: int(blob.size)
+            blob.name[len(name) :]: blob
             for blob in found
             if not blob.name.endswith("/")
         }

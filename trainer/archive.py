@@ -81,8 +81,10 @@ def write(
     files.write_atomically(os.path.join(folder, MANIFEST), content)
     for name in (ARRAYS, ""):
         files.sync(os.path.join(folder, name))
-    if tf.io.gfile.exists(path):
+    if os.path.isdir(path):
         remove(path, f"{temporary}.old")
+    elif os.path.exists(path):
+        set_aside(path)
     tf.io.gfile.rename(folder, path)
     files.sync(os.path.dirname(path))
 
@@ -131,6 +133,22 @@ def is_there(path: str) -> bool:
     return files.exists(os.path.join(path, MANIFEST))
 
 
+def version(path: str) -> str:
+    """Returns a text that is another one once a file has been written anew.
+
+    Raises:
+        gcs.StorageError: An object store does not answer.
+    """
+    if gcs.is_remote(path):
+        return str(sorted(gcs.generations(path).items()))
+    found = []
+    for name in (MANIFEST, ARRAYS):
+        with contextlib.suppress(OSError):
+            seen = os.stat(os.path.join(path, name))
+            found.append((name, seen.st_size, seen.st_mtime_ns, seen.st_ino))
+    return str(found)
+
+
 def remove(path: str, temporary: str) -> None:
     """Removes a checkpoint; it stops to count before its files go.
 
@@ -145,12 +163,35 @@ def remove(path: str, temporary: str) -> None:
         tf.io.gfile.rmtree(temporary)
 
 
+def set_aside(path: str) -> str:
+    """Keeps a damaged checkpoint under a name that does not count.
+
+    Returns:
+        That name; what an earlier damaged one has left there is gone.
+
+    Raises:
+        OSError: The disk or the object store fails; so does tf.errors.OpError.
+    """
+    to = f"{path}.damaged"
+    if not gcs.is_remote(path):
+        if os.path.isdir(to):
+            tf.io.gfile.rmtree(to)
+        tf.io.gfile.rename(path, to, overwrite=True)
+        return to
+    for name in (MANIFEST, ARRAYS):
+        with contextlib.suppress(FileNotFoundError):
+            content = gcs.read(os.path.join(path, name)).content
+            gcs.write(os.path.join(to, name), content)
+            gcs.remove(os.path.join(path, name))
+    return to
+
+
 def read(path: str) -> dict[str, np.ndarray]:
     """Returns the verified arrays of a checkpoint, by variable name.
 
     Raises:
         Corrupt: A file is missing, truncated or changed.
-        errors.CheckpointError: An object store does not answer.
+        errors.CheckpointError: A disk or an object store does not answer.
     """
     manifest = read_manifest(path)
     content = _content(path, ARRAYS)
@@ -173,7 +214,7 @@ def read_manifest(path: str) -> dict[str, Any]:
 
     Raises:
         Corrupt: It is missing, truncated or changed.
-        errors.CheckpointError: An object store does not answer.
+        errors.CheckpointError: A disk or an object store does not answer.
     """
     try:
         manifest = json.loads(_content(path, MANIFEST))
@@ -192,11 +233,14 @@ def read_manifest(path: str) -> dict[str, Any]:
 def _content(path: str, name: str) -> bytes:
     try:
         return files.read(os.path.join(path, name))
-    except gcs.StorageError as error:
-        # Nothing is known to be wrong with the checkpoint.
-        raise errors.CheckpointError(str(error)) from error
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise Corrupt(f"{path}: {errors.reason(error)}") from error
+    except OSError as error:
+        # Nothing is known to be wrong with the checkpoint.
+        raise errors.CheckpointError(
+            f"{path} cannot be read: {errors.reason(error)}. Mend the disk, "
+            "its permissions or the network, then run the same command again."
+        ) from error
 
 
 def assign(

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from input import gcs
+from input import files, gcs
 from trainer import archive, errors
 
 _TEMPORARY = ".tmp"
@@ -65,7 +65,9 @@ class Checkpoints:
             return self._remote_steps(archive.MANIFEST)
         if not os.path.isdir(self.directory):
             return []
-        matches = map(_NAME.fullmatch, os.listdir(self.directory))
+        with os.scandir(self.directory) as entries:
+            names = [entry.name for entry in entries if entry.is_dir()]
+        matches = map(_NAME.fullmatch, names)
         return sorted(int(match.group(1)) for match in matches if match)
 
     def _remote_steps(self, file: str) -> list[int]:
@@ -112,7 +114,8 @@ class Checkpoints:
                     arrays,
                     metrics or {},
                 )
-            self.retain(self.retention.kept(self.steps()))
+            # After a return to an earlier step it may not be the newest.
+            self.retain(self.retention.kept(self.steps()) | {step})
         except (tf.errors.AlreadyExistsError, gcs.ChangedError) as error:
             # Another writer was faster.
             if not self._has(step):
@@ -159,7 +162,9 @@ class Checkpoints:
                 for step in half - set(self.steps()):
                     archive.remove(self.path(step), "")
             return
-        tf.io.gfile.makedirs(self.directory)
+        if not os.path.isdir(self.directory):
+            tf.io.gfile.makedirs(self.directory)
+            files.sync(os.path.dirname(self.directory))
         for name in os.listdir(self.directory):
             stem, found, rest = name.partition(self.writer + _TEMPORARY)
             if found and rest in ("", ".old") and _NAME.fullmatch(stem):
@@ -187,7 +192,7 @@ class Checkpoints:
 
         Raises:
             errors.ConfigError: There are some, but none verifies.
-            errors.CheckpointError: An object store does not answer.
+            errors.CheckpointError: A disk or an object store does not answer.
         """
         problems = []
         # One that is replaced while it is read makes another look worthwhile.
@@ -215,6 +220,9 @@ class Checkpoints:
     ) -> int | None:
         """Sets variables to the newest checkpoint that verifies.
 
+        Newer ones are set aside: as the newest of all they would be kept
+        for longer than those that verify.
+
         Args:
             variables: By name; all of them must be in the checkpoint.
 
@@ -223,14 +231,28 @@ class Checkpoints:
 
         Raises:
             errors.ConfigError: None verifies, or the variables are others.
-            errors.CheckpointError: An object store does not answer.
+            errors.CheckpointError: A disk or an object store does not answer.
         """
         found = self.read_newest()
         if found is None:
             return None
         step, arrays = found
         archive.assign(variables, arrays, self.path(step))
+        for newer in self.steps():
+            if newer > step:
+                self._set_aside(newer)
         return step
+
+    def _set_aside(self, step: int) -> None:
+        try:
+            to = archive.set_aside(self.path(step))
+        except (OSError, tf.errors.OpError) as error:
+            raise errors.CheckpointError(
+                f"{self.path(step)} is damaged and cannot be set aside: "
+                f"{errors.reason(error)}. Mend the disk or its permissions, "
+                "then run the same command again."
+            ) from error
+        logging.warning("What can be read of step %d is in %s.", step, to)
 
 
 def of_run(model_dir: str, retention: Retention = Retention()) -> Checkpoints:

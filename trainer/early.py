@@ -12,7 +12,7 @@ import os
 from absl import logging
 
 from input import files
-from trainer import engine, loop
+from trainer import engine, errors, loop
 
 _FILE = "STOP"
 
@@ -22,12 +22,18 @@ def ask(model_dir: str, step: int, reason: str) -> None:
     if _read(model_dir) is None:
         logging.info("Training should end at step %d: %s.", step, reason)
         content = json.dumps({"step": step, "reason": reason})
-        files.write_atomically(_path(model_dir), content.encode())
+        with errors.writing(_path(model_dir)):
+            files.write_atomically(_path(model_dir), content.encode())
 
 
 def forget(model_dir: str) -> None:
-    """Removes a request, as a new training does."""
-    files.remove(_path(model_dir))
+    """Removes a request, as a new training does.
+
+    Raises:
+        errors.OutputError: It cannot be removed.
+    """
+    with errors.writing(_path(model_dir)):
+        files.remove(_path(model_dir))
 
 
 def asked(model_dir: str, step: int) -> str:
@@ -51,6 +57,8 @@ def _read(model_dir: str) -> bytes | None:
         return files.read(_path(model_dir))
     except FileNotFoundError:
         return None
+    except IsADirectoryError:
+        return b""
 
 
 class StopWhenAsked:

@@ -1,5 +1,10 @@
 """The errors that end a binary with one message."""
 
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
 
 class ConfigError(ValueError):
     """A flag or a gin binding is wrong; the binaries exit with code 2."""
@@ -29,6 +34,22 @@ class OutputError(RuntimeError):
 
 class CheckpointError(OutputError):
     """A checkpoint cannot be written, or a disk cannot be reached."""
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Tells of a disk or a store that fails while a file is written.
+
+    Raises:
+        OutputError: It has failed.
+    """
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise OutputError(
+            f"{path} cannot be written: {reason(error)}. Make room or mend "
+            "the disk, then run the same command again."
+        ) from error
 
 
 def reason(error: Exception) -> str:

@@ -3,16 +3,18 @@
     python -m trainer.evaluate --gin_file=F --model_dir=D
     python -m trainer.evaluate --gin_file=F --model_dir=D --once
 
-Runs beside the trainer, or after it, on any engine. Every example of
-`train.eval_data` and `train.test_data` counts once, at any number of replicas.
-Results go to metrics.jsonl, TensorBoard and the evaluation folder of
---model_dir, the best checkpoint to best/. Exit codes: 0 done; 2 bad flag or
-config, or nothing to evaluate; 3 bad data.
+Runs beside the trainer, or after it, on any engine. Each checkpoint is
+evaluated on `train.eval_data`, the last one of a training that has ended on
+`train.test_data` as well; with --once, the newest on both. Every example counts
+once, at any number of replicas. Results go to metrics.jsonl, TensorBoard and
+the evaluation folder of --model_dir, the best checkpoint to best/. Exit codes:
+0 done; 2 bad flag or config, or nothing to evaluate; 3 bad data.
 """
 
 import contextlib
 import os
 import time
+from collections.abc import Callable
 
 from absl import flags, logging
 
@@ -67,6 +69,7 @@ _FREE = (
     "train.global_batch_size",
     "train.test_data",
     "train.warm_start",
+    "train_data.shard_by",
 )
 
 
@@ -86,8 +89,8 @@ def main() -> int:
         on = cli.make_engine()
         logging.info("Engine: %s.", on.describe())
         watch = held.enter_context(watchdog.Watchdog(recipe.hang_timeout))
-        parts = _build(recipe, on, model_dir, held)
-        problem = _follow(parts, model_dir, watch)
+        parts, check = _build(recipe, on, model_dir, held)
+        problem = _follow(parts, model_dir, watch, check)
         if problem:
             raise errors.ConfigError(problem)
         if on.is_chief:
@@ -102,16 +105,23 @@ def _build(
     on: engine.Engine,
     model_dir: str,
     held: contextlib.ExitStack,
-) -> session.Session:
-    """Returns what evaluates, where the directory is fit and nobody else's."""
+) -> tuple[session.Session, Callable[[], None]]:
+    """Returns what evaluates, where the directory is fit and nobody else's.
+
+    And what makes sure of it again: the run may begin later than its
+    evaluation.
+    """
     agreement.check_same_config(
         on, recipe, {"--once": _ONCE.value, "--latest_only": _LATEST_ONLY.value}
     )
     parts = session.build(recipe, on)
     operative_config = config.operative_config()
 
-    def check_model_dir() -> None:
+    def check() -> None:
         rundir.check(model_dir, parts, operative_config, _FREE)
+
+    def check_model_dir() -> None:
+        check()
         if _ONCE.value and not checkpoint.of_run(model_dir).steps():
             return  # Nothing is left where there is nothing to evaluate.
         folder = os.path.join(model_dir, "evaluation")
@@ -119,7 +129,7 @@ def _build(
         held.enter_context(owner.own(folder, "let one job evaluate a run"))
 
     agreement.on_chief(on, check_model_dir)
-    return parts
+    return parts, check
 
 
 def _evaluations(
@@ -142,20 +152,30 @@ def _evaluations(
 
 
 def _follow(
-    parts: session.Session, model_dir: str, watch: watchdog.Watchdog
+    parts: session.Session,
+    model_dir: str,
+    watch: watchdog.Watchdog,
+    check: Callable[[], None],
 ) -> str:
     """Evaluates what comes; returns why nothing could be, or ""."""
+    recipe = parts.recipe
     evaluations = _evaluations(parts, model_dir, watch)
 
     def known() -> dict[int, set[str]]:
         return {} if _ONCE.value else follow.evaluated(model_dir, _BY)
 
+    each, last = (
+        [] if data is None else [data.split]
+        for data in (recipe.eval_data, recipe.test_data)
+    )
     checkpoints = follow.Follower(
         model_dir,
         parts,
-        [each.split for each in evaluations],
+        each + last if _ONCE.value else each,
         known,
         _LATEST_ONLY.value or _ONCE.value,
+        final=last,
+        check=check,
     )
     deadline = time.monotonic() + _TIMEOUT.value
     while True:

@@ -8,11 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import tensorflow as tf
 from absl import logging
 
 from input import files
-from trainer import agreement, archive, checkpoint, session
+from trainer import agreement, archive, checkpoint, session, writer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +42,13 @@ class Follower:
     Args:
         model_dir: Of the run; may not be there yet.
         parts: Take the weights.
-        splits: On which a checkpoint is to be evaluated.
+        splits: On which each checkpoint is to be evaluated.
+        final: On which only the last one is, once training has ended.
         known: Returns the splits on which a step has been evaluated, by step.
         latest_only: Whether to leave out all but the newest.
+        check: Raises an error where the run is not the one that `parts` are
+            of. Called on the chief before a checkpoint is read: a run that
+            begins later is not known before.
     """
 
     def __init__(
@@ -55,17 +58,21 @@ class Follower:
         splits: Sequence[str],
         known: Callable[[], dict[int, set[str]]],
         latest_only: bool,
+        final: Sequence[str] = (),
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._model_dir = model_dir
         self._parts = parts
         self._splits = splits
+        self._final = final
+        self._check = check
         self._known = known
         self._latest_only = latest_only
         self._checkpoints = checkpoint.of_run(model_dir)
         # What was wrong with which version of a checkpoint.
         self._damaged: dict[_Version, str] = {}
-        # Of which nothing is to be done any more.
-        self._settled: set[_Version] = set()
+        # What has been evaluated, and on what.
+        self._settled: set[tuple[_Version, tuple[str, ...]]] = set()
 
     def next(self, late: bool) -> Next:
         """Loads the next checkpoint, if there is one; all processes call it.
@@ -74,7 +81,8 @@ class Follower:
             late: On the chief: not to wait for another.
 
         Raises:
-            errors.CheckpointError: An object store does not answer.
+            errors.CheckpointError: A disk or an object store does not answer.
+            errors.ConfigError: The run is another one.
         """
         found: list[Next] = []
         on = self._parts.engine
@@ -88,7 +96,7 @@ class Follower:
     def _look(self, late: bool) -> Next:
         # Asked before looking: a checkpoint that comes later is not missed.
         ended = files.exists(os.path.join(self._model_dir, "DONE"))
-        for version, splits in self._waiting():
+        for version, splits in self._waiting(ended):
             if self._load(version):
                 return Next(version.step, splits)
         if late and not ended:
@@ -97,23 +105,35 @@ class Follower:
         problem = self._problem() if ended and not self._complete() else ""
         return Next(None, ended=ended, problem=problem)
 
-    def _waiting(self) -> list[tuple[_Version, list[str]]]:
+    def _waiting(self, ended: bool) -> list[tuple[_Version, list[str]]]:
         """Returns checkpoints and what to evaluate them on, the next first."""
-        there = [self._version(step) for step in self._checkpoints.steps()]
+        wanted = self._wanted(ended)
         # Where nothing is new, metrics.jsonl, which grows, is not read again.
-        if self._settled.issuperset(there):
+        if self._settled.issuperset(wanted):
             return []
         known = self._known()
         newest = max(self._complete(known), default=-1)
         waiting = []
-        for version in there:
+        for version, splits in wanted:
             done = known.get(version.step, set())
-            left = [split for split in self._splits if split not in done]
-            if left and not (self._latest_only and version.step <= newest):
+            left = [split for split in splits if split not in done]
+            if left and not (self._latest_only and version.step < newest):
                 waiting.append((version, left))
             else:
-                self._settled.add(version)
+                self._settled.add((version, splits))
         return waiting[::-1] if self._latest_only else waiting
+
+    def _wanted(self, ended: bool) -> list[tuple[_Version, tuple[str, ...]]]:
+        """Returns all checkpoints and what they are to be evaluated on."""
+        steps = self._checkpoints.steps()
+        last = steps[-1] if steps and ended else None
+        return [
+            (
+                _Version(step, archive.version(self._checkpoints.path(step))),
+                (*self._splits, *(self._final if step == last else ())),
+            )
+            for step in steps
+        ]
 
     def _complete(self, known: dict[int, set[str]] | None = None) -> set[int]:
         """Returns the steps that have been evaluated on all splits."""
@@ -123,6 +143,7 @@ class Follower:
     def _load(self, version: _Version) -> bool:
         if version in self._damaged:
             return False
+        self._check()
         path = self._checkpoints.path(version.step)
         try:
             arrays = archive.read(path)
@@ -138,13 +159,6 @@ class Follower:
         archive.assign(self._parts.state.variables(), arrays, path)
         return True
 
-    def _version(self, step: int) -> _Version:
-        path = self._checkpoints.path(step)
-        try:
-            return _Version(step, tf.io.gfile.stat(path).mtime_nsec)
-        except tf.errors.OpError:
-            return _Version(step, 0)
-
     def _problem(self) -> str:
         if self._damaged:
             return (
@@ -159,10 +173,10 @@ class Follower:
 
 
 class _Version(NamedTuple):
-    """A checkpoint and when it was written: it may be written anew."""
+    """A checkpoint as it was written: it may be written anew."""
 
     step: int
-    written: int
+    written: str
 
 
 def evaluated(model_dir: str, by: str) -> dict[int, set[str]]:
@@ -172,20 +186,10 @@ def evaluated(model_dir: str, by: str) -> dict[int, set[str]]:
         model_dir: Of the run, whose metrics.jsonl says so.
         by: Who evaluates.
     """
-    try:
-        content = files.read(os.path.join(model_dir, "metrics.jsonl"))
-    except FileNotFoundError:
-        return {}
     splits: dict[int, set[str]] = {}
-    for line in content.splitlines():
-        try:
-            entry = json.loads(line)
-            kind, step = entry["kind"], entry["step"]
-        except (ValueError, KeyError, TypeError):
-            # Cut short by a crash: as if it had not been evaluated.
-            continue
-        if kind == "run" and step == 0:
-            # The training has begun anew.
+    for entry in writer.read(model_dir):
+        kind, step = entry["kind"], entry["step"]
+        if writer.is_new_training(entry):
             splits = {}
         elif kind == "rollback":
             # What comes after this step comes again, with other weights.

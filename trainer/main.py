@@ -48,6 +48,13 @@ _ALLOW_CONFIG_CHANGE = flags.DEFINE_bool(
     False,
     "Go on in a --model_dir whose run was started with another config.",
 )
+_START_ANEW = flags.DEFINE_bool(
+    "start_anew",
+    False,
+    "Begin at step 0 in a --model_dir whose checkpoints have gone, and remove "
+    "what the earlier training has left: best/, DONE and STOP. Where there are "
+    "checkpoints it changes nothing.",
+)
 
 
 def main() -> int:
@@ -95,6 +102,7 @@ def _run(
         {
             "--dry_run": _DRY_RUN.value,
             "--allow_config_change": _ALLOW_CONFIG_CHANGE.value,
+            "--start_anew": _START_ANEW.value,
         },
     )
     parts = session.build(recipe, on)
@@ -106,6 +114,8 @@ def _run(
     def check_model_dir() -> None:
         cli.check_writable(model_dir)
         held.enter_context(owner.own(model_dir))
+        if not _START_ANEW.value:
+            rundir.check_not_lost(model_dir)
         if not _ALLOW_CONFIG_CHANGE.value:
             rundir.check(model_dir, parts, operative_config)
         if (

@@ -21,7 +21,7 @@ from trainer import report_classes as classes
 from trainer import report_curves as curves
 from trainer import report_headline as headline
 from trainer import report_text as text
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, OutputError, writing
 from trainer.report_run import Run, number, read_run
 from trainer.results import class_scores, macro_average
 
@@ -60,7 +60,8 @@ def write_report(model_dir: str) -> str:
     page = render(read_run(model_dir))
     path = os.path.join(model_dir, "report.html")
     # File names may hold bytes that are no text; they become "?".
-    write_atomically(path, page.encode("utf-8", errors="replace"))
+    with writing(path):
+        write_atomically(path, page.encode("utf-8", errors="replace"))
     return path
 
 
@@ -173,6 +174,8 @@ def main(arguments: Sequence[str]) -> None:
         path = write_report(flags.FLAGS.model_dir)
     except ConfigError as error:
         _fail(error)
+    except OutputError as error:
+        _fail(error, 1)
     print(path)
 
 
@@ -184,9 +187,9 @@ def _parse_flags(arguments: Sequence[str]) -> list[str]:
         _fail(error)
 
 
-def _fail(error: Exception) -> NoReturn:
+def _fail(error: Exception, code: int = 2) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

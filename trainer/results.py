@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from input import files
+from trainer import errors
 
 _FORMAT = 1
 _Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal
@@ -90,6 +91,9 @@ class EvaluationResult:
         Args:
           path: local or remote (`gs://`) path, by custom
             `model_dir/evaluation/<split>.npz`.
+
+        Raises:
+          errors.OutputError: the disk fails.
         """
         header = {
             "format": _FORMAT,
@@ -118,7 +122,8 @@ class EvaluationResult:
             confusion_matrix=self.confusion_matrix.astype(np.int64),
             **images,
         )
-        files.write_atomically(path, buffer.getvalue())
+        with errors.writing(path):
+            files.write_atomically(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: str) -> EvaluationResult:
@@ -237,14 +242,14 @@ def most_confused(confusion_matrix: np.ndarray, limit: int) -> list[Confusion]:
       limit: how many at most; pairs that never happened are left out. Equal
         counts come in order of true, then predicted class.
     """
-    errors = confusion_matrix.copy()
-    np.fill_diagonal(errors, 0)
-    order = np.argsort(-errors, axis=None, kind="stable")[:limit]
-    labels, predictions = np.unravel_index(order, errors.shape)
+    wrong = confusion_matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
+    labels, predictions = np.unravel_index(order, wrong.shape)
     return [
-        Confusion(int(label), int(predicted), int(errors[label, predicted]))
+        Confusion(int(label), int(predicted), int(wrong[label, predicted]))
         for label, predicted in zip(labels, predictions, strict=True)
-        if errors[label, predicted] > 0
+        if wrong[label, predicted] > 0
     ]
 
 

@@ -12,9 +12,9 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from input import files
+from input import files, rows
 from models import summary
-from trainer import config, errors, session
+from trainer import best, checkpoint, config, errors, session, writer
 
 # They decide where, how often and what follows a failure, not what is learnt.
 _FREE = (
@@ -36,6 +36,11 @@ _FREE = (
     "train.spike_factor",
     "train.steps_per_loop",
 )
+_RUN = "run.json"
+_CONFIG = "operative_config.gin"
+# Without it run.json says nothing of the data.
+_FINGERPRINT = "data_fingerprint"
+_ORDER = "train_data.shard_by"
 
 
 def check(
@@ -53,30 +58,41 @@ def check(
         free: Beginnings of names that may differ, besides the usual ones.
 
     Raises:
-        errors.ConfigError: Another training lives there.
+        errors.ConfigError: Another training lives there, or checkpoints of
+            which nothing says what training they are of.
     """
-    before = _load(os.path.join(model_dir, "run.json"))
-    path = os.path.join(model_dir, "operative_config.gin")
-    if before is None:
-        return
-    try:
-        old = config.settings(files.read(path).decode())
-    except FileNotFoundError:
-        return
-    now = parts.recipe.train_data.source.info.fingerprint
-    then = before.get("data_fingerprint", now)
-    changed = [f"data set: {then[:12]} -> {now[:12]}"] if now != then else []
-    changed += [
-        str(difference)
-        for difference in config.differences(
-            old, config.settings(operative_config)
-        )
-        if not difference.name.startswith(_FREE + free)
-    ]
+    before, old = _load(model_dir), _settings(model_dir)
+    if checkpoint.of_run(model_dir).steps():
+        for name, found in ((_RUN, before), (_CONFIG, old)):
+            if not found:
+                raise errors.ConfigError(
+                    f"{os.path.join(model_dir, name)} is missing or damaged, "
+                    "so nothing says whether the checkpoints are of this "
+                    "training. Restore it from a backup, or pass "
+                    "--allow_config_change to trainer.main to go on from them "
+                    "as they are."
+                )
+    changed: list[config.Difference] = []
+    if before:
+        then, now = before[_FINGERPRINT][:12], _fingerprint(parts)[:12]
+        changed.append(config.Difference("data set", then, now))
+        if _ORDER not in free:
+            order = _order(parts)
+            then = before.get("data_order", order)
+            changed.append(config.Difference(f"{_ORDER} is", then, order))
+        changed = [c for c in changed if c.old != c.new]
+    if old:
+        changed += [
+            difference
+            for difference in config.differences(
+                old, config.settings(operative_config)
+            )
+            if not difference.name.startswith(_FREE + free)
+        ]
     if changed:
         raise errors.ConfigError(
             f"--model_dir={model_dir} holds a run of a different config:\n  "
-            + "\n  ".join(changed)
+            + "\n  ".join(map(str, changed))
             + "\nUse a new --model_dir, or pass --allow_config_change to "
             "trainer.main to go on from its checkpoint with the new config."
         )
@@ -85,36 +101,112 @@ def check(
 def claim(
     model_dir: str, parts: session.Session, operative_config: str
 ) -> None:
-    """Writes run.json and operative_config.gin, and removes an earlier DONE."""
-    before = _load(os.path.join(model_dir, "run.json")) or {}
-    files.remove(os.path.join(model_dir, "DONE"))
+    """Writes run.json and operative_config.gin, and removes an earlier DONE.
+
+    Raises:
+        errors.OutputError: The disk fails.
+    """
+    before = _load(model_dir) or {}
     described = describe(model_dir, parts)
     described["started"] = before.get("started", described["started"])
-    files.write_atomically(
-        os.path.join(model_dir, "operative_config.gin"),
-        operative_config.encode(),
-    )
-    files.write_atomically(
-        os.path.join(model_dir, "run.json"),
-        json.dumps(described, indent=1, ensure_ascii=False).encode(),
-    )
+    text = json.dumps(described, indent=1, ensure_ascii=False)
+    with errors.writing(model_dir):
+        files.remove(_done(model_dir))
+        files.write_atomically(
+            os.path.join(model_dir, _CONFIG), operative_config.encode()
+        )
+        files.write_atomically(os.path.join(model_dir, _RUN), text.encode())
 
 
 def finish(model_dir: str, step: int) -> None:
-    """Writes DONE: training has ended at this step."""
-    files.write_atomically(
-        os.path.join(model_dir, "DONE"), json.dumps({"step": step}).encode()
-    )
+    """Writes DONE: training has ended at this step.
+
+    Raises:
+        errors.OutputError: The disk fails.
+    """
+    path = _done(model_dir)
+    with errors.writing(path):
+        files.write_atomically(path, json.dumps({"step": step}).encode())
 
 
-def _load(path: str) -> dict[str, Any] | None:
+def check_not_lost(model_dir: str) -> None:
+    """Makes sure that a training which had checkpoints has one still.
+
+    Raises:
+        errors.ConfigError: They have gone.
+    """
+    if checkpoint.of_run(model_dir).steps():
+        return
+    evidence = _had_checkpoints(model_dir)
+    if evidence:
+        raise errors.ConfigError(
+            f"--model_dir={model_dir} has no checkpoint any more, but had: "
+            f"{evidence}. Training will not silently start again from zero. "
+            "Restore checkpoints/ from a backup, name a new --model_dir, or "
+            "pass --start_anew to begin at step 0, which removes best/, DONE "
+            "and STOP."
+        )
+
+
+def _had_checkpoints(model_dir: str) -> str:
+    """Returns what tells of checkpoints that were committed, or "".
+
+    What is best/ alone does not: it may be kept before the first checkpoint.
+    """
+    if files.exists(_done(model_dir)):
+        return "DONE is there"
+    found = ""
+    begun = False
+    for line in writer.read(model_dir):
+        begun = begun or line["kind"] == "run"
+        if writer.is_new_training(line):
+            found = ""
+        elif line["kind"] in ("run", "checkpoint"):
+            found = f"metrics.jsonl tells of step {line['step']}"
+    if not begun and best.Best(model_dir).checkpoints.steps():
+        return "best/ is there, and nothing says how far it had come"
+    return found
+
+
+def _done(model_dir: str) -> str:
+    return os.path.join(model_dir, "DONE")
+
+
+def _load(model_dir: str) -> dict[str, Any] | None:
+    """Returns what run.json says; None where it is missing or damaged."""
+    path = os.path.join(model_dir, _RUN)
     try:
-        return json.loads(files.read(path))
+        found = json.loads(files.read(path))
+        if isinstance(found, dict) and isinstance(found.get(_FINGERPRINT), str):
+            return found
     except FileNotFoundError:
         return None
     except ValueError:
-        logging.warning("%s is damaged; it will be written anew.", path)
-        return None
+        pass
+    logging.warning("%s is damaged.", path)
+    return None
+
+
+def _settings(model_dir: str) -> dict[str, str]:
+    """Returns the bindings of the run; none where they cannot be read."""
+    try:
+        content = files.read(os.path.join(model_dir, _CONFIG))
+        return config.settings(content.decode())
+    except (FileNotFoundError, UnicodeDecodeError):
+        return {}
+
+
+def _fingerprint(parts: session.Session) -> str:
+    return parts.recipe.train_data.source.info.fingerprint
+
+
+def _order(parts: session.Session) -> str:
+    """Returns what decides, besides the config, in which order data come."""
+    data, hosts = parts.recipe.train_data, parts.engine.host.count
+    shards = data.source.info.splits[data.split]
+    by = rows.resolve(data.shard_by, data.split, shards, hosts)
+    # One host reads all files; by record the order is that of one host.
+    return f"file, {hosts} hosts" if by == "file" and hosts > 1 else "record"
 
 
 def describe(model_dir: str, parts: session.Session) -> dict[str, Any]:
@@ -130,7 +222,8 @@ def describe(model_dir: str, parts: session.Session) -> dict[str, Any]:
         "precision": recipe.precision,
         "global_batch_size": recipe.global_batch_size,
         "parameters": summary.parameter_count(parts.state.model),
-        "data_fingerprint": info.fingerprint,
+        _FINGERPRINT: info.fingerprint,
+        "data_order": _order(parts),
         "train_examples": recipe.train_data.examples,
         "label_counts": {s: list(c) for s, c in info.label_counts.items()},
         "class_names": list(info.class_names),

@@ -25,6 +25,7 @@ class Save:
         background: Does the writing.
         check: Raises an error, in all processes alike, where the weights are
             not worth saving.
+        committed: Called with the step of a checkpoint that is.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class Save:
         to: checkpoint.Checkpoints,
         background: saver.Saver,
         check: Callable[[], None],
+        committed: Callable[[int], object] = lambda step: None,
     ) -> None:
         self._engine = on
         self._train = train
         self._checkpoints = to
         self._background = background
         self._check = check
+        self._committed = committed
 
     def __call__(self, step: int) -> None:
         """Takes the weights as they are; they are committed a little later.
@@ -53,7 +56,12 @@ class Save:
 
         def prepare() -> saver.Save:
             arrays = self._train.arrays()
-            return lambda: self._checkpoints.save(step, arrays)
+
+            def save() -> None:
+                self._checkpoints.save(step, arrays)
+                self._committed(step)
+
+            return save
 
         agreement.on_chief(
             self._engine, lambda: self._background.submit(prepare)

@@ -70,7 +70,9 @@ class Stretches:
             checkpoints,
             background,
             self._guard.check_weights,
+            self._note_first,
         )
+        self._noted = False
         self.ending = early.StopWhenAsked(parts.engine, model_dir)
 
     def begin(self, start: int) -> None:
@@ -78,9 +80,11 @@ class Stretches:
 
         def tidy() -> None:
             if self._checkpoints.steps():
+                self._noted = True
                 self._best.tidy()
             else:
-                # What is there is of an earlier training in this directory.
+                # What is there is of a training that has left no checkpoint:
+                # it never had one, or is to be forgotten (--start_anew).
                 early.forget(self._model_dir)
                 self._best.forget()
 
@@ -91,6 +95,16 @@ class Stretches:
             recipe.on_divergence == "rollback" or recipe.warm_start is not None
         ):
             self.save(0)
+
+    def _note_first(self, step: int) -> None:
+        """Writes down that there is a checkpoint from now on.
+
+        It tells a run that has lost its checkpoints from one that was killed
+        before the first; see `rundir.check_not_lost`.
+        """
+        if not self._noted:
+            self._noted = True
+            self._out.write("checkpoint", step, {})
 
     def train(self, start: int) -> int:
         """Returns the steps taken when training has ended or was stopped.

@@ -64,7 +64,12 @@ def train(
             lambda: rundir.claim(model_dir, parts, operative_config),
         )
         out = writer.Writer(model_dir, enabled=parts.engine.is_chief)
-        out.write("run", start, {"engine": parts.engine.describe()})
+        resumed = parts.engine.is_chief and bool(checkpoints.steps())
+        out.write(
+            "run",
+            start,
+            {"engine": parts.engine.describe(), "resumed": resumed},
+        )
         run = stretches.Stretches(
             parts, model_dir, checkpoints, background, out, stop, watch
         )

@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -43,7 +44,8 @@ class Writer:
         """Writes one line.
 
         Args:
-            kind: `train`, `eval`, `run`, `rollback` or `corrupt`.
+            kind: `train`, `eval`, `run`, `checkpoint`, `rollback` or
+                `corrupt`.
             step: Steps taken when the values were true.
             values: Those of `train` and `eval` go to TensorBoard too, as far
                 as they are numbers.
@@ -57,26 +59,25 @@ class Writer:
         # JSON knows no inf and nan: null.
         known = {n: v if _finite(v) else None for n, v in values.items()}
         text = json.dumps(line | known, allow_nan=False) + "\n"
-        try:
+        with errors.writing(self._path):
             files.append(self._path, text.encode())
-        except OSError as error:
-            raise errors.OutputError(
-                f"{self._path} cannot be written: {errors.reason(error)}. Make "
-                "room or mend the disk, then run the same command again."
-            ) from error
         if kind not in ("train", "eval"):
             return
         name = str(values.get("split", kind))
         name = name if self._by is None else f"{name}_by_{self._by}"
-        with self._board(name).as_default(step):
+        with (
+            errors.writing(self.board_dir),
+            self._board(name).as_default(step),
+        ):
             for name, value in values.items():
                 if not isinstance(value, str):
                     tf.summary.scalar(name, value)
 
     def flush(self) -> None:
         """Makes TensorBoard's files readable up to now."""
-        for board in self._boards.values():
-            board.flush()
+        with errors.writing(self.board_dir):
+            for board in self._boards.values():
+                board.flush()
 
     def _board(self, name: str) -> tf.summary.SummaryWriter:
         if name not in self._boards:
@@ -84,6 +85,35 @@ class Writer:
                 os.path.join(self.board_dir, name)
             )
         return self._boards[name]
+
+
+def read(model_dir: str) -> list[dict[str, Any]]:
+    """Returns the lines of a run's metrics that are whole.
+
+    Raises:
+        OSError: They are there but cannot be read.
+    """
+    try:
+        content = files.read(os.path.join(model_dir, "metrics.jsonl"))
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in content.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            # Cut short by a crash: as if it had not been written.
+            continue
+        if isinstance(entry, dict) and {"kind", "step"} <= entry.keys():
+            found.append(entry)
+    return found
+
+
+def is_new_training(line: Mapping[str, Any]) -> bool:
+    """Returns whether training begins with this line, from no checkpoint."""
+    if line["kind"] != "run":
+        return False
+    return not line.get("resumed", line["step"] > 0)
 
 
 def _finite(value: Scalar) -> bool:

@@ -10,7 +10,7 @@ from google.api_core import exceptions
 
 from input import files, gcs
 from tests.gcs.conftest import start
-from trainer import writer
+from trainer import archive, checkpoint, writer
 
 
 def test_objects_and_their_generations(folder: str) -> None:
@@ -149,3 +149,21 @@ def test_what_the_storage_may_say(
     monkeypatch.setattr(gcs, "_client", fail)
     with pytest.raises(gcs.StorageError, match=f"^gs://b/x: .*{message}"):
         gcs.write("gs://b/x", b"")
+
+
+def test_a_checkpoint_written_anew_and_one_set_aside(folder: str) -> None:
+    found = checkpoint.Checkpoints(folder)
+    path = found.path(5)
+    for name in (archive.ARRAYS, archive.MANIFEST):
+        gcs.write(f"{path}/{name}", b"damaged")
+    assert found.steps() == [5]
+    before = archive.version(path)
+    assert archive.version(path) == before
+    gcs.write(f"{path}/{archive.ARRAYS}", b"repaired"[:7])
+    assert archive.version(path) != before
+    to = archive.set_aside(path)
+    assert found.steps() == []
+    assert gcs.sizes(folder) == {
+        f"{os.path.basename(to)}/{name}": 7
+        for name in (archive.ARRAYS, archive.MANIFEST)
+    }

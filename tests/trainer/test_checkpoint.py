@@ -1,10 +1,13 @@
+import errno
 import json
+import os
 import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from input import files
 from trainer import archive, checkpoint, errors
 
 
@@ -218,3 +221,84 @@ def test_a_full_disk_is_told_and_leaves_the_others(
     ):
         checkpoints.save(10, arrays(10.0))
     assert [p.name for p in tmp_path.iterdir()] == ["step-000000005"]
+
+
+def emptied(checkpoints: checkpoint.Checkpoints, *steps: int) -> None:
+    for step in steps:
+        path = pathlib.Path(checkpoints.path(step)) / "variables.npz"
+        path.write_bytes(b"")
+
+
+def test_the_good_stay_and_the_damaged_do_not_count(tmp_path) -> None:
+    saved(tmp_path, 5, 20, 30)
+    checkpoints = checkpoint.Checkpoints(str(tmp_path), checkpoint.Retention(2))
+    emptied(checkpoints, 20, 30)
+    assert checkpoints.restore_newest(variables()) == 5
+    assert checkpoints.steps() == [5]
+    assert (tmp_path / "step-000000030.damaged" / "manifest.json").exists()
+    checkpoints.save(13, arrays(13.0))
+    assert checkpoints.steps() == [5, 13]
+    assert checkpoints.restore_newest(variables()) == 13
+    # Damaged in the same place again.
+    checkpoints.save(20, arrays(20.0))
+    emptied(checkpoints, 20)
+    assert checkpoints.restore_newest(variables()) == 13
+
+
+def test_what_was_just_written_stays(tmp_path) -> None:
+    saved(tmp_path, 20, 30)
+    checkpoints = checkpoint.Checkpoints(str(tmp_path), checkpoint.Retention(1))
+    checkpoints.save(13, arrays(13.0))
+    assert checkpoints.steps() == [13, 30]
+
+
+def test_a_file_named_like_a_checkpoint_is_none(tmp_path) -> None:
+    checkpoints = saved(tmp_path, 5)
+    (tmp_path / "step-000000007").write_text("mine")
+    assert checkpoints.steps() == [5]
+    checkpoints.save(7, arrays(7.0))
+    assert checkpoints.steps() == [5, 7]
+    assert (tmp_path / "step-000000007.damaged").read_text() == "mine"
+
+
+def test_a_disk_that_does_not_answer_is_no_damage(
+    tmp_path, monkeypatch
+) -> None:
+    checkpoints = saved(tmp_path, 5, 10)
+    read = files.read
+
+    def failing(path: str) -> bytes:
+        if "step-000000010" in path:
+            raise OSError(errno.EIO, "Input/output error", path)
+        return read(path)
+
+    monkeypatch.setattr(files, "read", failing)
+    with pytest.raises(errors.CheckpointError, match="10.*Input/output error"):
+        checkpoints.restore_newest(variables())
+    assert checkpoints.steps() == [5, 10]
+
+
+def test_durable_before_it_counts(tmp_path, monkeypatch) -> None:
+    """What has been made is synchronised, then renamed, then its folder."""
+    events = []
+    fsync, rename = os.fsync, tf.io.gfile.rename
+
+    def syncing(descriptor: int) -> None:
+        events.append(
+            os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))
+        )
+        fsync(descriptor)
+
+    def renaming(source: str, target: str, *rest, **more) -> None:
+        if target.endswith("step-000000005"):
+            events.append("rename")
+        rename(source, target, *rest, **more)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(tf.io.gfile, "rename", renaming)
+    saved(tmp_path / "checkpoints", 5)
+    at = events.index("rename")
+    assert events[0] == tmp_path.name
+    assert events[2:at] == ["variables.npz", "step-000000005.tmp"]
+    assert events[1].startswith("manifest.json.")
+    assert events[at + 1 :] == ["checkpoints"]

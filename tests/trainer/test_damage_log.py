@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
+from input import errors, frames
 from tests.conftest import REPO
 from tests.input import damaged
 from tests.trainer.test_main import call, final_arrays, lines, tiny
@@ -168,3 +170,21 @@ def test_workers_tell_each_other_what_they_lost(
         # Both have said so, of their own accord.
         for rank in range(2):
             assert f"[{rank}] error: 5 of the 19 training" in answer.stderr
+
+
+def test_a_shard_that_is_a_folder_is_lost(place: pathlib.Path) -> None:
+    damaged.damage(place / "data", "deleted")
+    (place / "data" / damaged.FILE).mkdir()
+    assert call(main, *flags(place, "run", SKIP_FILE, budget(0.5))) == 0
+    (line,) = lines(place / "run", "corrupt")
+    assert line["reason"] == "it is a folder, not a file"
+    assert line["records"] == 8
+
+
+def test_a_shard_that_may_not_be_read_is_no_damage(monkeypatch) -> None:
+    def refusing(*arguments: object) -> None:
+        raise tf.errors.PermissionDeniedError(None, None, "not yours")
+
+    monkeypatch.setattr(tf.io.gfile, "GFile", refusing)
+    with pytest.raises(errors.DataError, match="x.tfrecord .*: not yours"):
+        frames.read("x.tfrecord", size=9, offset=0, count=1)

@@ -6,11 +6,23 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
+from input import files
 from tests.trainer import restarts
 from tests.trainer.test_main import call, tiny
-from trainer import archive, loop, main
+from trainer import (
+    archive,
+    early,
+    errors,
+    loop,
+    main,
+    report,
+    results,
+    rundir,
+    writer,
+)
 
 SAVED = ('train.checkpoint_every="10 steps"', "train.eval_data=None")
 # Goes on from what has been trained with SAVED, and saves again.
@@ -78,6 +90,55 @@ def test_a_read_only_disk(small_disk, capsys) -> None:
     assert "That of step 20 is still good" in err
     mount("-o", "remount,rw", folder)
     assert longer(small_disk) == 0
+
+
+def _finish(model_dir: str) -> None:
+    rundir.finish(model_dir, 5)
+
+
+def _ask(model_dir: str) -> None:
+    early.ask(model_dir, 5, "it is time")
+
+
+def _save_result(model_dir: str) -> None:
+    found = results.EvaluationResult(
+        "test", 5, {"loss": 0.5}, ("a", "b"), np.eye(2, dtype=np.int64)
+    )
+    found.save(f"{model_dir}/evaluation/test.npz")
+
+
+def _report(model_dir: str) -> None:
+    report.write_report(model_dir)
+
+
+def _log(model_dir: str) -> None:
+    writer.Writer(model_dir).write("run", 5, {})
+
+
+def _board(model_dir: str) -> None:
+    out = writer.Writer(model_dir)
+    out.flush()
+    # As if there were room for one more line, but no more.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "append", lambda *rest: None)
+        out.write("eval", 5, {"split": "test", "text": "x", "loss": 0.5})
+        out.flush()
+
+
+@pytest.mark.parametrize(
+    "write", [_finish, _ask, _save_result, _report, _log, _board]
+)
+def test_a_full_model_dir(tmp_path, write) -> None:
+    """Whatever is written next, the error says what to do."""
+    if os.geteuid():
+        pytest.skip("mounting a disk takes root")
+    mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path))
+    try:
+        fill(tmp_path)
+        with pytest.raises(errors.OutputError, match="Make room"):
+            write(str(tmp_path))
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
 def test_a_slow_disk_does_not_hold_up_training(tmp_path, monkeypatch) -> None:

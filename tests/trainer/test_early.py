@@ -1,6 +1,8 @@
 import json
 
-from trainer import early
+import pytest
+
+from trainer import early, errors
 
 
 def test_a_request_counts_from_its_step_on(tmp_path) -> None:
@@ -18,3 +20,10 @@ def test_an_empty_file_counts_at_once(tmp_path) -> None:
     early.forget(str(tmp_path))
     assert early.asked(str(tmp_path), 10) == ""
     early.forget(str(tmp_path))
+
+
+def test_a_folder_counts_at_once_and_is_not_removed(tmp_path) -> None:
+    (tmp_path / "STOP").mkdir()
+    assert "STOP is there" in early.asked(str(tmp_path), 0)
+    with pytest.raises(errors.OutputError, match="STOP"):
+        early.forget(str(tmp_path))

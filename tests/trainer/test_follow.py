@@ -1,7 +1,6 @@
 """The evaluation job, beside a trainer or after it."""
 
 import json
-import os
 import pathlib
 import shutil
 import sys
@@ -73,17 +72,67 @@ def test_a_restarted_job_goes_on_where_it_was(trained) -> None:
     assert steps == [5, 10, 15, 20]
 
 
-def test_all_splits_or_not_done(trained) -> None:
-    assert call(evaluate, *tiny(trained, *SAVED)) == 0
-    both = (
-        *SAVED,
-        "train.test_data = @test_data()",
-        "test_data.source = %SOURCE",
+BOTH = (
+    *SAVED,
+    "train.test_data = @test_data()",
+    "test_data.source = %SOURCE",
+    'test_data.split = "test"',
+)
+
+
+@pytest.mark.parametrize("flags", [["--latest_only"], []])
+def test_test_data_is_for_the_end(trained, flags: list[str]) -> None:
+    (trained / "DONE").rename(trained / "LATER")
+    given = (*flags, *tiny(trained, *BOTH))
+    assert call(evaluate, "--timeout=0", *given) == 0
+    expected = STEPS[-1:] if flags else STEPS
+    assert by_job(trained) == expected
+    (trained / "LATER").rename(trained / "DONE")
+    for _ in range(2):
+        assert call(evaluate, *given) == 0
+        # What has been evaluated on one of them is left to the other.
+        assert by_job(trained) == [*expected, (20, "test")]
+
+
+def test_once_is_on_all_splits(trained) -> None:
+    (trained / "DONE").unlink()
+    assert call(evaluate, "--once", *tiny(trained, *BOTH)) == 0
+    assert by_job(trained) == [(20, "validation"), (20, "test")]
+
+
+def test_a_run_that_begins_later_may_be_another_one(
+    trained, tmp_path_factory, capsys, monkeypatch
+) -> None:
+    """The job comes first, to an empty folder, with another loss."""
+    later = tmp_path_factory.mktemp("later")
+    look = follow.Follower.next
+
+    def begun_meanwhile(self: follow.Follower, late: bool) -> follow.Next:
+        shutil.copytree(trained, later, dirs_exist_ok=True)
+        return look(self, late)
+
+    monkeypatch.setattr(follow.Follower, "next", begun_meanwhile)
+    other = tiny(later, *SAVED, "sgd.weight_decay=0.5")
+    assert call(evaluate, "--timeout=0", *other) == 2
+    err = capsys.readouterr().err
+    assert "different config" in err and "sgd.weight_decay" in err
+    assert by_job(later) == []
+
+
+def test_a_first_checkpoint_at_zero_is_evaluated_once(tmp_path) -> None:
+    """A trainer that was killed before the second goes on from it."""
+
+    def line(kind: str, **more) -> str:
+        return json.dumps({"kind": kind, "step": 0} | more) + "\n"
+
+    done = line("eval", split="test", by="evaluate")
+    log = tmp_path / "metrics.jsonl"
+    log.write_text(
+        line("run", resumed=False) + done + line("run", resumed=True)
     )
-    both = (*both, 'test_data.split = "test"')
-    assert call(evaluate, "--latest_only", *tiny(trained, *both)) == 0
-    # What has been evaluated on one of them is left to the other.
-    assert by_job(trained) == [*STEPS, (20, "test")]
+    assert follow.evaluated(str(tmp_path), "evaluate") == {0: {"test"}}
+    log.write_text(done + line("run", resumed=False))
+    assert follow.evaluated(str(tmp_path), "evaluate") == {}
 
 
 def test_a_job_that_lags_leaves_the_newest_result(trained) -> None:
@@ -166,8 +215,8 @@ def test_a_damaged_one_is_evaluated_when_it_is_written_anew(trained) -> None:
     path.write_bytes(b"x")
     for _ in range(2):
         assert follower.next(late=False) == follow.Next(None, ended=True)
+    # As by cp: the folder does not change.
     path.write_bytes(content)
-    os.utime(path.parent, ns=(1, 1))
     assert follower.next(late=False) == follow.Next(20, ["validation"])
 
 
@@ -233,6 +282,7 @@ def test_a_job_beside_a_trainer_that_saves_fast(tmp_path) -> None:
     evaluated = [step for step, _ in by_job(tmp_path)]
     assert evaluated == sorted(set(evaluated))
     assert evaluated[-1] == 300
+    assert len(evaluated) >= 3
     assert "Skipping" not in log.read_text()
     final = [x for x in lines(tmp_path, "eval") if x["step"] == 300]
     assert len({(x["loss"], x["top_1_accuracy"]) for x in final}) == 1

@@ -9,7 +9,7 @@ import pytest
 
 from tests.trainer import restarts
 from tests.trainer.test_main import call, lines, tiny
-from trainer import archive, best, evaluate, main
+from trainer import archive, best, errors, evaluate, main, rundir
 
 EVALUATED = (
     'train.checkpoint_every="5 steps"',
@@ -97,10 +97,53 @@ def test_a_new_training_forgets_the_old_end(tmp_path) -> None:
     assert call(main, *tiny(tmp_path, *STALE)) == 0
     shutil.rmtree(tmp_path / "checkpoints")
     longer = [b for b in STALE if "early" not in b]
-    flags = tiny(tmp_path, *longer)
-    assert call(main, "--allow_config_change", *flags) == 0
+    flags = ["--allow_config_change", *tiny(tmp_path, *longer)]
+    assert call(main, "--start_anew", *flags) == 0
     assert json.loads((tmp_path / "DONE").read_text()) == {"step": 20}
     assert not (tmp_path / "STOP").exists()
+
+
+@pytest.mark.parametrize("lost", ["DONE", "best", None])
+def test_lost_checkpoints_are_not_forgotten(tmp_path, capsys, lost) -> None:
+    """Whatever else has gone, what is left is not touched."""
+    assert call(main, *tiny(tmp_path, *EVALUATED)) == 0
+    best_step = best.Best(str(tmp_path)).current()
+    (tmp_path / "checkpoints").rename(tmp_path / "moved")
+    if lost == "DONE":
+        (tmp_path / "DONE").unlink()
+    elif lost == "best":
+        shutil.rmtree(tmp_path / "best")
+    assert call(main, *tiny(tmp_path, *EVALUATED)) == 2
+    err = capsys.readouterr().err
+    assert "will not silently start again from zero" in err
+    assert "--start_anew" in err
+    assert (tmp_path / "DONE").exists() == (lost != "DONE")
+    if lost != "best":
+        assert best.Best(str(tmp_path)).current() == best_step
+    (tmp_path / "moved").rename(tmp_path / "checkpoints")
+    assert call(main, *tiny(tmp_path, *EVALUATED)) == 0
+    assert lines(tmp_path, "run")[-1]["step"] == 20
+
+
+def test_a_run_that_never_had_a_checkpoint_starts(tmp_path) -> None:
+    """Killed before the first; the best is kept before it."""
+
+    def line(kind: str, step: int, **more) -> str:
+        return json.dumps({"kind": kind, "step": step} | more) + "\n"
+
+    begun, kept = line("run", 0, resumed=False), line("checkpoint", 5)
+    log = tmp_path / "metrics.jsonl"
+    log.write_text(begun + line("train", 4))
+    folder = tmp_path / "best" / "step-000000004"
+    archive.write(str(folder), f"{folder}.tmp", 4, {}, {"loss": 1.0})
+    rundir.check_not_lost(str(tmp_path))
+    # Begun anew, on purpose, after one that had some.
+    log.write_text(begun + kept + begun)
+    rundir.check_not_lost(str(tmp_path))
+    for lost in (begun + kept, begun + line("run", 5, resumed=True), ""):
+        log.write_text(lost)
+        with pytest.raises(errors.ConfigError, match="--start_anew"):
+            rundir.check_not_lost(str(tmp_path))
 
 
 def test_early_stopping_needs_something_to_look_at(tmp_path, capsys) -> None:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.trainer import killed, restarts
+from tests.trainer.test_main import lines
 
 SAVES = (
     'train.duration="40 steps"',
@@ -53,6 +54,17 @@ LONG = (
 )
 
 
+def _wait_for_news(model_dir: pathlib.Path, process: subprocess.Popen) -> None:
+    """Returns once a trainer has saved something; or it has ended."""
+    before = restarts.committed(model_dir)[-1:]
+    restarts.wait_until(
+        lambda: (
+            process.poll() is not None
+            or restarts.committed(model_dir)[-1:] != before
+        )
+    )
+
+
 @pytest.mark.long
 def test_a_hundred_kills_at_random_moments(tmp_path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -60,12 +72,18 @@ def test_a_hundred_kills_at_random_moments(tmp_path) -> None:
     restarts.run("trainer.main", *restarts.flags(whole, *longer))
     moments = random.Random(0)
     flags = restarts.flags(broken, *longer)
-    for _ in range(100):
+    for number in range(100):
         process = restarts.start(tmp_path / "log", "trainer.main", *flags)
-        # From before the first step to some way into the training.
-        time.sleep(moments.uniform(3.0, 7.5))
+        if number % 10:
+            _wait_for_news(broken, process)
+            time.sleep(moments.uniform(0.0, 2.0))
+        else:
+            # While it starts.
+            time.sleep(moments.uniform(0.0, 7.0))
         process.send_signal(signal.SIGKILL)
         process.wait()
+    starts = {line["step"] for line in lines(broken, "run")} - {0}
+    assert len(starts) >= 30, sorted(starts)
     # By now it may have ended; killing it again must not matter either.
     restarts.run("trainer.main", *flags)
     restarts.assert_same(whole, broken)

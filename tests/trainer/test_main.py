@@ -265,11 +265,45 @@ def test_model_dir_that_is_a_file(tmp_path, capsys) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_damaged_run_json_does_not_stop_a_run(tmp_path, caplog) -> None:
+def test_checkpoints_of_which_nothing_says_what_they_are(
+    tmp_path, capsys
+) -> None:
     assert call(main, *tiny(tmp_path)) == 0
-    (tmp_path / "run.json").write_text("")
+    for name, contents in (
+        ("run.json", (b"", b"[]", b"{}", None)),
+        ("operative_config.gin", (b"", b"\xff", None)),
+    ):
+        path = tmp_path / name
+        whole = path.read_bytes()
+        for content in contents:
+            if content is None:
+                path.unlink()
+            else:
+                path.write_bytes(content)
+            for binary in (main, evaluate):
+                assert call(binary, *tiny(tmp_path)) == 2
+                err = capsys.readouterr().err
+                assert f"{path} is missing or damaged" in err
+                assert "--allow_config_change" in err
+        path.write_bytes(whole)
+    (tmp_path / "run.json").write_text("[]")
+    assert call(main, "--allow_config_change", *tiny(tmp_path)) == 0
+    assert json.loads((tmp_path / "run.json").read_text())["seed"] == 0
+
+
+def test_hosts_that_read_other_files_need_permission(tmp_path, capsys) -> None:
+    """As after a restart with three processes instead of one, or back."""
     assert call(main, *tiny(tmp_path)) == 0
-    assert "run.json is damaged" in caplog.text
+    path = tmp_path / "run.json"
+    said = json.loads(path.read_text())
+    assert said["data_order"] == "record"
+    path.write_text(json.dumps(said | {"data_order": "file, 3 hosts"}))
+    assert call(main, *tiny(tmp_path)) == 2
+    err = capsys.readouterr().err
+    assert "train_data.shard_by is: file, 3 hosts -> record" in err
+    assert "--allow_config_change" in err
+    # It decides nothing in an evaluation.
+    assert call(evaluate, "--once", *tiny(tmp_path)) == 0
 
 
 def test_metrics_are_json_whatever_happens(tmp_path) -> None:
