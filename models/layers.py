@@ -53,8 +53,8 @@ def cross_replica(
     """Makes batch normalisation use the statistics of the global batch.
 
     Args:
-        all_reduce_mean: Maps a float32 vector [2 * channels] to its mean over
-            the replicas. Called once per layer, in the same order on every
+        all_reduce_mean: Maps a float32 vector [channels] to its mean over the
+            replicas. Called twice per layer, in the same order on every
             replica. Its gradient must be the mean over the replicas of the
             incoming gradients, as that of `tf.distribute`'s is.
         replicas: How many replicas there are, each with equally many examples.
@@ -183,18 +183,15 @@ class BatchNormalization(keras.layers.Layer):
         self, inputs: tf.Tensor, peers: _CrossReplica
     ) -> _Normalised:
         x = tf.cast(inputs, tf.float32)
-        local = [
-            tf.reduce_mean(x, axis=[0, 1, 2]),
-            tf.reduce_mean(tf.square(x), axis=[0, 1, 2]),
-        ]
-        # [2 * channels]: one message for both statistics.
-        mean, mean_square = tf.split(
-            peers.all_reduce_mean(tf.concat(local, axis=0)), 2
+        mean = peers.all_reduce_mean(tf.reduce_mean(x, axis=[0, 1, 2]))
+        centred = x - mean
+        # Two messages: the mean of squares less the square of the mean, which
+        # would take one, loses all digits where the mean is large.
+        variance = peers.all_reduce_mean(
+            tf.reduce_mean(tf.square(centred), axis=[0, 1, 2])
         )
-        # Rounding may take the difference below zero.
-        variance = tf.maximum(mean_square - tf.square(mean), 0.0)
         scale = self.gamma.value * tf.math.rsqrt(variance + self.epsilon)
-        outputs = (x - mean) * scale + self.beta.value
+        outputs = centred * scale + self.beta.value
 
         count = tf.cast(peers.replicas * tf.size(x[..., 0]), tf.float32)
         unbiased = variance * count / tf.maximum(count - 1.0, 1.0)

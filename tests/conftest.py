@@ -1,6 +1,7 @@
 """Shared fixtures. The CPU is split in four before TensorFlow starts."""
 
 import pathlib
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,6 +18,9 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration()] * 4,
 )
 bindings.register()
+
+# A shell that runs the tests in the background has them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

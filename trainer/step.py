@@ -84,9 +84,13 @@ class TrainStep:
             was not finite and the weights were left alone) and
             `skipped_in_a_row` (up to this step).
         """
+        # The forward pass moves them before it is known what it gives.
+        moving = [(v, v.read_value()) for v in train.statistics(False)]
         gradients, sums = self._compiled(lambda: self._gradients(train, batch))
         gradients, sums = self._all_reduce(gradients, sums)
-        return self._compiled(lambda: self._update(train, gradients, sums))
+        return self._compiled(
+            lambda: self._update(train, gradients, sums, moving)
+        )
 
     def _compiled(self, function: Callable[[], Any]) -> Any:
         """Calls a part of the step that needs no other replica."""
@@ -203,9 +207,20 @@ class TrainStep:
         return gradients, dict(zip(sums, totals, strict=True))
 
     def _update(
-        self, train: state.TrainState, gradients: Gradients, sums: Values
+        self,
+        train: state.TrainState,
+        gradients: Gradients,
+        sums: Values,
+        moving: Sequence[tuple[tf.Variable, tf.Tensor]],
     ) -> Values:
-        """Updates the state from the sums, on every replica alike."""
+        """Updates the state from the sums, on every replica alike.
+
+        Args:
+            train: Updated in place.
+            gradients: Scaled, of the global batch.
+            sums: Over the global batch.
+            moving: Statistics and what they were before this step.
+        """
         gradients = train.loss_scale.unscale(gradients)
         # Any inf or nan, on any replica, is in this sum on all of them.
         norm = tf.linalg.global_norm(gradients)
@@ -218,7 +233,11 @@ class TrainStep:
             if train.average is not None:
                 train.average.update(train.updater.updates)
 
-        tf.cond(finite, apply, lambda: None)
+        def undo() -> None:
+            for variable, before in moving:
+                variable.assign(before)
+
+        tf.cond(finite, apply, undo)
         train.loss_scale.update(finite)
         in_a_row = train.history.skipped_in_a_row.read_value() + 1
         in_a_row = tf.where(finite, tf.zeros_like(in_a_row), in_a_row)

@@ -230,6 +230,21 @@ def test_two_replicas_train_as_one_with_the_global_batch():
         np.testing.assert_array_equal(b, c)
 
 
+@pytest.mark.parametrize("mean", [1.0, 30.0, 1000.0])
+def test_synchronised_is_exact_where_the_mean_is_large(mean):
+    """Images whose mean is many times their standard deviation."""
+    images = mean + tf.random.stateless_normal([8, 6, 6, 3], [1, 2])
+    fused, synchronised = _norm(), _norm()
+    expected = fused(images, training=True)
+    with layers.cross_replica(lambda value: value, replicas=1):
+        found = synchronised(images, training=True)
+    # A float32 of this size has a spacing of mean * 1.2e-7.
+    np.testing.assert_allclose(found, expected, atol=1e-5 + 3e-6 * mean)
+    np.testing.assert_allclose(
+        synchronised.moving_variance, fused.moving_variance, rtol=1e-3
+    )
+
+
 def test_context_ends_with_its_block():
     layer, images = _norm(), _images()
     local = layer(images, training=True)

@@ -65,12 +65,24 @@ CASES: dict[str, tuple[str, ...]] = {
         "train.accumulate_steps = 2",
         "train.ema_decay = 0.9",
     ),
+    "sync batch norm, large mean": (
+        *SMALL_RESNET,
+        'train.batch_norm = "sync"',
+    ),
     "XLA": ("train.jit_compile = True", "sgd.clip_norm = 0.1"),
     "float16, inf": ('train.precision = "mixed_float16"',),
 }
 # Gradients are sums of float16 numbers within a replica: how the batch is split
 # decides where they are rounded, to 11 bits.
 TOLERANCE = {"float16, inf": 1e-3}
+# Not like one device: the rows of a replica decide.
+APART: dict[str, tuple[str, ...]] = {
+    "local batch norm": SMALL_RESNET,
+    "gradients in bfloat16": (
+        'train.gradient_compression = "bfloat16"',
+        "sgd.clip_norm = 0.1",
+    ),
+}
 # Row of the global batch with an infinite pixel, by step: it is on each of two
 # and each of four replicas in turn.
 POISONED = {2: 0, 4: 5, 6: 10, 8: 15}
@@ -85,12 +97,24 @@ def poison(images: tf.Tensor, rows: augment.Rows) -> tf.Tensor:
     return tf.where(bad[:, None, None, None], np.inf, images)
 
 
+def brighten(images: tf.Tensor, rows: augment.Rows) -> tf.Tensor:
+    """Gives all channels a mean of many times their standard deviation."""
+    del rows
+    return images + 10_000
+
+
+AUGMENTS = {
+    "float16, inf": [poison],
+    "sync batch norm, large mean": [brighten],
+}
+
+
 def run_case(case: str, on: engine.Engine) -> dict[str, np.ndarray]:
     """Trains ten steps and evaluates; returns all there is to compare."""
-    config.parse(["tests/tiny.gin"], list(CASES[case]))
+    config.parse(["tests/tiny.gin"], list((CASES | APART)[case]))
     recipe = config.call("train")
-    if case == "float16, inf":
-        recipe = dataclasses.replace(recipe, augment=[poison])
+    if case in AUGMENTS:
+        recipe = dataclasses.replace(recipe, augment=AUGMENTS[case])
     parts = session.build(recipe, on)
     take_steps = parts.take_steps(0)
     history = []
@@ -118,7 +142,7 @@ def main(engine_name: str, output: str) -> None:
     on = engines.make_engine(engine_name, startup_timeout=60.0)
     found = {
         f"{case}/{name}": value
-        for case in CASES
+        for case in CASES | APART
         for name, value in run_case(case, on).items()
     }
     np.savez(f"{output}-{on.host.index}.npz", **found)

@@ -50,7 +50,8 @@ def workers(
 
 def load(path: pathlib.Path) -> dict[str, Found]:
     """The arrays of a file, by case and name."""
-    found: dict[str, Found] = {case: {} for case in equivalence.CASES}
+    cases = equivalence.CASES | equivalence.APART
+    found: dict[str, Found] = {case: {} for case in cases}
     with np.load(path) as arrays:
         for key, value in arrays.items():
             case, _, name = key.partition("/")
@@ -106,6 +107,18 @@ def test_processes_train_like_one_device(
     assert_same(case, workers[0][case], one_device[case])
     for name, value in workers[0][case].items():
         # Not a bit's difference: nothing may drift apart.
+        np.testing.assert_array_equal(
+            workers[1][case][name], value, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("case", equivalence.APART)
+def test_processes_train_like_as_many_replicas(
+    case: str, workers: list[dict[str, Found]]
+) -> None:
+    expected = equivalence.run_case(case, make_engine(PROCESSES))
+    assert_same(case, workers[0][case], expected)
+    for name, value in workers[0][case].items():
         np.testing.assert_array_equal(
             workers[1][case][name], value, err_msg=name
         )

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.conftest import make_engine, make_recipe
+from tests.trainer import equivalence
 from trainer import errors, precision, session
 
 
@@ -47,6 +48,29 @@ def test_one_bad_replica_stops_the_update_on_all(
     for copy in parts.engine.local_results(after["loss_scale/scale"]):
         assert float(copy) == 2.0**12
     assert int(after["step"].numpy()) == 3
+
+
+@pytest.mark.parametrize("batch_norm", ["local", "sync"])
+def test_a_skipped_step_leaves_the_statistics_alone(batch_norm: str) -> None:
+    recipe = make_recipe(
+        *equivalence.SMALL_RESNET,
+        'train.precision = "mixed_float16"',
+        f'train.batch_norm = "{batch_norm}"',
+        "train.ema_decay = 0.9",
+    )
+    # One infinite pixel in the third step, on the first replica.
+    recipe = dataclasses.replace(recipe, augment=[equivalence.poison])
+    parts = session.build(recipe, make_engine(2))
+    take_steps = parts.take_steps(0)
+    assert take_steps(2)["skipped"] == 0
+    before = parts.state.arrays()
+    assert take_steps(1)["skipped"] == 1
+    after = parts.state.arrays()
+    kept = [n for n in before if n.startswith(("model/", "ema/"))]
+    assert any("moving_variance" in name for name in kept)
+    for name in kept:
+        np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+    assert take_steps(1)["skipped"] == 0
 
 
 def test_loss_scale_grows_after_a_stretch_of_good_steps() -> None:
