@@ -18,7 +18,8 @@ _SHARD_SALT = 0x5A4D
 _RECORD_SALT = 0x5EC0
 _AT_A_TIME = 4096
 
-ReadShard = Callable[[tf.Tensor], tf.data.Dataset]
+# From an epoch and the index of a shard to its records.
+ReadShard = Callable[[tf.Tensor, tf.Tensor], tf.data.Dataset]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,19 +27,28 @@ class Order:
     """The endless, seeded order of the records of some shards.
 
     Attributes:
-        shard_sizes: Records in each shard, at least one shard, each positive.
+        shard_sizes: Records in each shard, at least one shard.
         group_size: Shards shuffled together, at least 1.
         seed: Any int32.
+        sizes_in: From an epoch to the records of each shard in it, int64
+            [shards], where they are others in each; they add up to the same.
     """
 
     shard_sizes: tuple[int, ...]
     group_size: int
     seed: int
+    sizes_in: Callable[[tf.Tensor | int], tf.Tensor] | None = None
 
     @property
     def examples(self) -> int:
         """Records in an epoch."""
         return sum(self.shard_sizes)
+
+    def sizes(self, epoch: tf.Tensor | int) -> tf.Tensor:
+        """Returns the records of each shard in an epoch, int64 [shards]."""
+        if self.sizes_in is None:
+            return tf.constant(self.shard_sizes, tf.int64)
+        return self.sizes_in(epoch)
 
     def groups(self, epoch: tf.Tensor | int) -> tf.Tensor:
         """Returns an epoch's shards: int64 [groups, group_size], -1 pads."""
@@ -54,7 +64,8 @@ class Order:
         """Returns the endless stream of records from a position on.
 
         Args:
-            read: Makes the data set of one shard from its index (int64 scalar).
+            read: Makes the data set of one shard from the epoch and its index,
+                int64 scalars.
             position: Records of the stream to leave out, at least 0. Whole
                 groups are left out unread.
         """
@@ -79,7 +90,7 @@ class Order:
     def seek(self, position: int) -> tuple[int, int, int]:
         """Returns (epoch, groups to leave out, records to leave out inside)."""
         epoch, rest = divmod(position, self.examples)
-        sizes = np.append(self.shard_sizes, 0)  # Index -1, the padding, is 0.
+        sizes = np.append(self.sizes(epoch), 0)  # Index -1, the padding, is 0.
         ends = np.cumsum(sizes[self.groups(epoch).numpy()].sum(axis=1))
         group = int(np.searchsorted(ends, rest, side="right"))
         return epoch, group, int(rest - (ends[group - 1] if group else 0))
@@ -89,10 +100,9 @@ class Order:
 
         No shard is read: the order depends on their sizes alone.
         """
-        sizes = tf.constant(self.shard_sizes, tf.int64)
         origins = self.records(
-            lambda shard: tf.data.Dataset.from_tensors(shard).repeat(
-                sizes[shard]
+            lambda epoch, shard: tf.data.Dataset.from_tensors(shard).repeat(
+                self.sizes(epoch)[shard]
             ),
             start,
         )
@@ -112,21 +122,24 @@ class Order:
         # tf.data mixes a global seed into its own; pin it, so that the order
         # depends on the run's seed alone. This is the graph of the group.
         tf.compat.v1.set_random_seed(1)
-        sizes = tf.constant([*self.shard_sizes, 0], tf.int64)
+        sizes = tf.pad(self.sizes(epoch), [[0, 1]])
         # The padding, -1, takes the last size: 0.
-        count = tf.reduce_sum(tf.gather(sizes, shards % sizes.shape[0]))
+        count = tf.reduce_sum(
+            tf.gather(sizes, shards % (len(self.shard_sizes) + 1))
+        )
         seed = self._seed(_RECORD_SALT, epoch, group)
         return (
             tf.data.Dataset.from_tensor_slices(shards)
             .filter(lambda shard: shard >= 0)
             .interleave(
-                read,
+                lambda shard: read(epoch, shard),
                 cycle_length=self.group_size,
                 block_length=16,
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
             )
-            .shuffle(count, seed=tf.cast(seed[0], tf.int64))
+            # Of a group without records it would be 0, which is refused.
+            .shuffle(tf.maximum(count, 1), seed=tf.cast(seed[0], tf.int64))
         )
 
     def _seed(self, *parts: tf.Tensor | int) -> tf.Tensor:

@@ -7,11 +7,12 @@ shape, in an order that is a function of the seed.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from input import damage, order, records, rows, spec
+from input import damage, order, records, rows, sampling, spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,13 @@ class TrainData(records.Split):
             where the damage is. `skip_record`, `skip_file`: go on without
             what is lost, see `damage.Reader`. A lost record keeps its place
             in the batch, as a row of mask 0.
+        resample: How often the examples of each class come in an epoch, such
+            as `sampling.oversample`; None: each once. The labels are read once
+            before training begins.
+        copies: How often each example stands in the stream, in a row, each
+            time cropped and augmented in another way, at least 1. An epoch
+            remains as many rows as the split has examples. Source: Hoffer et
+            al. 2019, arXiv:1901.09335.
         max_corrupt_fraction: Share of the split, in [0, 1], that may be lost
             before training ends nevertheless.
         ledger: What has been lost so far.
@@ -39,6 +47,8 @@ class TrainData(records.Split):
     shard_by: rows.ShardBy = "auto"
     on_corrupt: damage.OnCorrupt = "fail"
     max_corrupt_fraction: float = 0.001
+    resample: sampling.Resampling | None = None
+    copies: int = 1
     ledger: damage.Ledger = dataclasses.field(
         default_factory=damage.Ledger, init=False, repr=False, compare=False
     )
@@ -48,11 +58,42 @@ class TrainData(records.Split):
             raise ValueError(
                 f"shuffle_bytes={self.shuffle_bytes} must be at least 1 byte."
             )
+        if self.copies < 1:
+            raise ValueError(f"copies={self.copies} must be at least 1.")
+        if self.resample is not None and self.on_corrupt != "fail":
+            raise ValueError(
+                f"resample does not go together with on_corrupt="
+                f'"{self.on_corrupt}": nothing is known of the class of a lost '
+                "record. Mend the data set (input.doctor), or leave one out."
+            )
+        if self.resample is not None and self.shard_by == "file":
+            raise ValueError(
+                'resample does not go together with shard_by="file": an epoch '
+                'has another share of each file. Use "record" or "auto".'
+            )
         if not 0 <= self.max_corrupt_fraction <= 1:
             raise ValueError(
                 f"max_corrupt_fraction={self.max_corrupt_fraction} must be in "
                 "[0, 1]: the share of the examples that may be lost."
             )
+
+    @property
+    def label_counts(self) -> list[int]:
+        """Examples of each class in an epoch."""
+        counts = self.source.info.label_counts[self.split]
+        return list(counts) if self.resample is None else self.resample(counts)
+
+    @property
+    def examples(self) -> int:
+        """Examples in an epoch."""
+        if self.resample is None:
+            return super().examples
+        return sum(self.label_counts)
+
+    @functools.cached_property
+    def _plan(self) -> sampling.Plan | None:
+        """What an epoch takes of each shard, where that is not all of it."""
+        return self.resample and sampling.plan(self, self.resample)
 
     def check(self) -> None:
         """Looks at every file of the split before training starts.
@@ -158,7 +199,8 @@ class TrainData(records.Split):
         by_file = self._by_file(host.count)
         shards, batch_size = self._share(host, by_file, global_batch_size)
         found = self._order(shards, seed).shards(
-            steps.start * batch_size, steps.stop * batch_size
+            steps.start * batch_size // self.copies,
+            -(-steps.stop * batch_size // self.copies),
         )
         infos = self.source.info.splits[self.split]
         return [infos[shards[i]].file or f"shard {shards[i]}" for i in found]
@@ -175,13 +217,21 @@ class TrainData(records.Split):
 
     def _order(self, shards: Sequence[int], seed: int) -> order.Order:
         """Returns the order in which shards are read for training."""
-        infos = self.source.info.splits[self.split]
+        infos = [self.source.info.splits[self.split][i] for i in shards]
+        sizes = [info.examples for info in infos]
+        if self._plan is not None:
+            sizes = self._plan.sizes(0).numpy().tolist()
         return order.Order(
-            shard_sizes=tuple(infos[i].examples for i in shards),
+            shard_sizes=tuple(sizes),
             group_size=order.group_size(
-                tuple(infos[i].bytes for i in shards), self.shuffle_bytes
+                tuple(
+                    info.bytes * size // info.examples
+                    for info, size in zip(infos, sizes, strict=True)
+                ),
+                self.shuffle_bytes,
             ),
             seed=seed,
+            sizes_in=None if self._plan is None else self._plan.sizes,
         )
 
     def stream(
@@ -195,9 +245,21 @@ class TrainData(records.Split):
             position: Records to leave out.
         """
         numbers = tf.constant(shards, tf.int64)
-        return self._order(shards, seed).records(
-            lambda i: records.indexed(self, numbers[i], self._reader), position
+
+        def read(epoch: tf.Tensor, i: tf.Tensor) -> tf.data.Dataset:
+            shard = records.indexed(self, numbers[i], self._reader)
+            if self._plan is None:
+                return shard
+            return self._plan.read(shard, numbers[i], epoch)
+
+        stream = self._order(shards, seed).records(
+            read, position // self.copies
         )
+        if self.copies == 1:
+            return stream
+        return stream.flat_map(
+            lambda *pair: tf.data.Dataset.from_tensors(pair).repeat(self.copies)
+        ).skip(position % self.copies)
 
     @property
     def _reader(self) -> damage.Reader | None:
@@ -210,6 +272,8 @@ class TrainData(records.Split):
 
     def _by_file(self, hosts: int) -> bool:
         """Returns whether hosts read different files."""
+        if self.resample is not None:
+            return False  # The files of one host have no fixed share.
         shards = self.source.info.splits[self.split]
         return rows.resolve(self.shard_by, self.split, shards, hosts) == "file"
 

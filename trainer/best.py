@@ -18,7 +18,9 @@ from trainer import archive, checkpoint
 
 _LESS_IS_BETTER = ("loss",)
 
-Metric = Literal["loss", "top_1_accuracy", "top_5_accuracy"]
+Metric = Literal[
+    "loss", "top_1_accuracy", "top_5_accuracy", "balanced_accuracy"
+]
 Direction = Literal["auto", "max", "min"]
 
 

@@ -4,9 +4,10 @@ The only list of them. Everything here is plain Python that knows nothing of
 gin; to make a new model, decoder or augmentation available, add its line.
 """
 
-from input import augment, decode, pipeline, sources
+from input import augment, decode, mixing, pipeline, sampling, sources
 from models import resnet, simple_cnn
 from trainer import (
+    class_weights,
     config,
     engines,
     losses,
@@ -22,6 +23,8 @@ _NAMES = (
     ("input", "eval_data", pipeline.EvalData),
     ("input", "test_data", pipeline.EvalData),
     ("input", "tfrecords", sources.TFRecords),
+    ("input", "oversample", sampling.oversample),
+    ("input", "undersample", sampling.undersample),
     ("input", "synthetic", sources.Synthetic),
     ("input", "as_stored", decode.AsStored),
     ("input", "random_resized_crop", decode.RandomResizedCrop),
@@ -29,6 +32,9 @@ _NAMES = (
     ("input", "random_crop", augment.random_crop),
     ("input", "random_flip", augment.random_flip),
     ("input", "cutout", augment.cutout),
+    ("input", "mixup", mixing.mixup),
+    ("input", "cutmix", mixing.cutmix),
+    ("input", "mixup_or_cutmix", mixing.mixup_or_cutmix),
     ("models", "simple_cnn", simple_cnn.simple_cnn),
     ("models", "small_resnet", resnet.small_resnet),
     ("models", "resnet", resnet.resnet),
@@ -39,6 +45,13 @@ _NAMES = (
     ("trainer", "cosine_schedule", schedules.cosine_schedule),
     ("trainer", "stepwise_schedule", schedules.stepwise_schedule),
     ("trainer", "softmax_cross_entropy", losses.softmax_cross_entropy),
+    ("trainer", "focal_loss", losses.focal_loss),
+    ("trainer", "balanced_weights", class_weights.balanced_weights),
+    (
+        "trainer",
+        "effective_number_weights",
+        class_weights.effective_number_weights,
+    ),
 )
 
 

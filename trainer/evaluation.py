@@ -174,6 +174,7 @@ class Evaluator:
             "loss": counts.loss / examples,
             "top_1_accuracy": counts.top_1 / examples,
             "top_5_accuracy": counts.top_5 / examples,
+            "balanced_accuracy": results.balanced_accuracy(counts.confusion),
             "examples": examples,
             "seconds": time.monotonic() - began,
         }

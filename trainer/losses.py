@@ -37,3 +37,31 @@ def softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
         return (1 - label_smoothing) * hits + label_smoothing * everywhere
 
     return loss
+
+
+def focal_loss(gamma: float = 2.0) -> Loss:
+    """Returns the cross entropy, weaker for what is classified well already.
+
+    Args:
+        gamma: At least 0: an example whose class has probability p counts
+            (1 - p)**gamma; 0 gives the cross entropy. Source: Lin et al. 2017,
+            arXiv:1708.02002, for a softmax over the classes.
+
+    Returns:
+        A function of labels (int32 [b]) and logits (float32 [b, classes])
+        that gives float32 [b].
+
+    Raises:
+        ValueError: `gamma` is below 0.
+    """
+    if not gamma >= 0:
+        raise ValueError(f"gamma={gamma} must be at least 0; usual: 2.0.")
+
+    def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        log_probabilities = tf.nn.log_softmax(logits)
+        hits = tf.gather(log_probabilities, labels, axis=1, batch_dims=1)
+        # 1 - p may be 0, where a fractional power has no gradient.
+        missed = tf.maximum(-tf.math.expm1(hits), 1e-7)
+        return -tf.pow(missed, gamma) * hits
+
+    return loss

@@ -7,9 +7,11 @@ from typing import Literal
 import keras
 
 from input import augment as augment_lib
+from input import mixing as mixing_lib
 from input import pipeline
 from trainer import best as best_lib
 from trainer import checkpoint as checkpoint_lib
+from trainer import class_weights as class_weights_lib
 from trainer import duration as duration_lib
 from trainer import errors, losses, optimizers
 from trainer import precision as precision_lib
@@ -33,7 +35,11 @@ class Recipe:
         eval_data: The split to evaluate on while training.
         test_data: The split to evaluate on once, when training has ended.
         augment: On-device augmentation, in order.
+        mixing: Mixes pairs of examples after it, such as `mixup`; None: does
+            not.
         loss: Per-example loss.
+        class_weights: Weighs the classes in the loss of training by how often
+            they occur, such as `balanced_weights`; None: all alike.
         precision: Number format of the computation; weights are float32.
         batch_norm: `local` or `sync`, see `step.TrainStep`.
         accumulate_steps: Micro-batches of a step, at least 1: memory for
@@ -86,7 +92,9 @@ class Recipe:
     eval_data: pipeline.EvalData | None = None
     test_data: pipeline.EvalData | None = None
     augment: Sequence[augment_lib.Augment] = ()
+    mixing: mixing_lib.Mixing | None = None
     loss: losses.Loss = losses.softmax_cross_entropy()
+    class_weights: class_weights_lib.ClassWeights | None = None
     precision: precision_lib.Precision = "float32"
     batch_norm: step_lib.BatchNorm = "local"
     accumulate_steps: int = 1

@@ -234,6 +234,15 @@ def macro_average(scores: ClassScores) -> tuple[float, float, float]:
     return precision, recall, f1
 
 
+def balanced_accuracy(confusion_matrix: np.ndarray) -> float:
+    """Mean recall of the classes that have examples, in [0, 1].
+
+    Args:
+      confusion_matrix: integers [C, C], rows true and columns predicted.
+    """
+    return macro_average(class_scores(confusion_matrix))[1]
+
+
 def most_confused(confusion_matrix: np.ndarray, limit: int) -> list[Confusion]:
     """The largest counts off the diagonal, largest first.
 

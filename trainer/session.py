@@ -14,6 +14,7 @@ from trainer import (
     errors,
     evaluation,
     loop,
+    objective,
     precision,
     recipe,
     state,
@@ -73,7 +74,7 @@ class Session:
             engine=self.engine,
             preprocess=self.preprocess,
             augments=chosen.augment,
-            loss=chosen.loss,
+            objective=self._objective(),
             optimizer=chosen.optimizer,
             horizon=chosen.horizon,
             global_batch_size=chosen.global_batch_size,
@@ -82,6 +83,20 @@ class Session:
             accumulate_steps=chosen.accumulate_steps,
             gradient_compression=chosen.gradient_compression,
             jit_compile=chosen.jit_compile,
+        )
+
+    def _objective(self) -> objective.Objective:
+        chosen, data = self.recipe, self.recipe.train_data
+        weights = None
+        if chosen.class_weights is not None:
+            weights = chosen.class_weights(data.label_counts)
+            # Outputs that no example has.
+            weights += [1.0] * (chosen.classes - len(weights))
+        return objective.Objective(
+            loss=chosen.loss,
+            class_weights=weights,
+            mixing=chosen.mixing,
+            copies=data.copies,
         )
 
     def shards_read(self, steps: range) -> list[str]:
@@ -124,6 +139,7 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
         )
     except ValueError as error:
         raise errors.ConfigError(f"train.{error}") from error
+    _check_mixing(chosen, on)
     if (
         chosen.jit_compile
         and chosen.batch_norm == "sync"
@@ -151,6 +167,24 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
         augment.preprocess, mean=info.channel_mean, std=info.channel_std
     )
     return Session(chosen, on, built, preprocess)
+
+
+def _check_mixing(chosen: recipe.Recipe, on: engine.Engine) -> None:
+    """Raises errors.ConfigError where an example would have no partner."""
+    if chosen.mixing is None:
+        return
+    rows = on.host.replica_batch_size(
+        chosen.global_batch_size, chosen.accumulate_steps
+    )
+    rows //= chosen.accumulate_steps
+    block = 2 * chosen.train_data.copies
+    if rows % block:
+        total = block * on.num_replicas * chosen.accumulate_steps
+        raise errors.ConfigError(
+            f"train.mixing pairs the {rows} examples that a replica takes at a "
+            f"time, which must be a multiple of {block}. Choose a "
+            f"train.global_batch_size that is a multiple of {total}."
+        )
 
 
 def _check_model(model: keras.Model, chosen: recipe.Recipe) -> None:

@@ -15,7 +15,15 @@ import tensorflow as tf
 from input import augment as augment_lib
 from input import spec
 from models import layers
-from trainer import duration, engine, losses, metrics, optimizers, state
+from trainer import (
+    duration,
+    engine,
+    losses,
+    metrics,
+    objective,
+    optimizers,
+    state,
+)
 
 BatchNorm = Literal["local", "sync"]
 Compression = Literal["none", "float16", "bfloat16"]
@@ -34,7 +42,7 @@ class TrainStep:
         engine: Adds up across replicas.
         preprocess: `input.augment.preprocess` with the data's mean and std.
         augments: On-device augmentation, in order.
-        loss: Per-example loss.
+        objective: Loss of each example, with what mixes them.
         optimizer: Learning rate schedule and clipping.
         horizon: Length of the run, for the schedule.
         global_batch_size: Rows over all replicas.
@@ -52,7 +60,7 @@ class TrainStep:
     engine: engine.Engine
     preprocess: Preprocess
     augments: Sequence[augment_lib.Augment]
-    loss: losses.Loss
+    objective: objective.Objective
     optimizer: optimizers.Optimizer
     horizon: duration.Horizon
     global_batch_size: int
@@ -137,26 +145,30 @@ class TrainStep:
         images = self.preprocess(
             batch[spec.IMAGE], augments=self.augments, rows=rows
         )
-        labels, mask = batch[spec.LABEL], batch[spec.MASK]
+        mask = batch[spec.MASK]
+        images, targets = self.objective.mix(
+            images, batch[spec.LABEL], mask, rows
+        )
         shares = self.engine.num_replicas * self.accumulate_steps
         with tf.GradientTape() as tape:
             with layers.random_rows(rows.seed, rows.first), self._statistics():
                 logits = train.model(images, training=True)
-            per_example = self.loss(labels, logits) * mask
+            per_example = self.objective(targets, logits) * mask
             # Penalties do not depend on the rows: each share adds its part.
             penalty = sum(train.model.losses, start=tf.constant(0.0))
-            objective = (
+            share_of_all = (
                 tf.reduce_sum(per_example) / self.global_batch_size
                 + penalty / shares
             )
-            scaled = objective * train.loss_scale.scale
+            scaled = share_of_all * train.loss_scale.scale
         weights = [v.value for v in train.model.trainable_variables]
         gradients = tape.gradient(
             scaled,
             weights,
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        correct = tf.cast(metrics.rank(logits, labels) == 0, tf.float32)
+        rank = metrics.rank(logits, targets.dominant)
+        correct = tf.cast(rank == 0, tf.float32)
         sums = (per_example, correct * mask, mask)
         return gradients, {
             name: tf.reduce_sum(values)

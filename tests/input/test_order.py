@@ -11,7 +11,7 @@ def stream(reading: order.Order, position: int, count: int) -> list[int]:
     """The numbers of the records, 100 * shard + place in the shard."""
     sizes = tf.constant(SIZES, tf.int64)
     records = reading.records(
-        lambda shard: tf.data.Dataset.range(sizes[shard]).map(
+        lambda _, shard: tf.data.Dataset.range(sizes[shard]).map(
             lambda place: 100 * shard + place
         ),
         position,
@@ -74,7 +74,7 @@ def test_shuffle_is_fair() -> None:
     """A record's mean place over many epochs is the middle."""
     reading = order.Order((10, 10), group_size=2, seed=0)
     records = reading.records(
-        lambda shard: tf.data.Dataset.range(10).map(lambda i: 10 * shard + i)
+        lambda _, shard: tf.data.Dataset.range(10).map(lambda i: 10 * shard + i)
     )
     epochs = np.array([int(r) for r in records.take(20 * 200)]).reshape(200, 20)
     places = np.argsort(epochs, axis=1).mean(axis=0)

@@ -43,6 +43,12 @@ CASES: dict[str, tuple[str, ...]] = {
         "simple_cnn.dropout = 0.5",
         "simple_cnn.l2 = 0.001",
     ),
+    "mixing, class weights, focal loss": (
+        "train.mixing = @mixup_or_cutmix()",
+        "train.class_weights = @effective_number_weights()",
+        "train.accumulate_steps = 2",
+        "train.loss = @focal_loss()",
+    ),
     "accumulation": (
         "train.accumulate_steps = 2",
         "train.augment = [@random_crop()]",

@@ -218,3 +218,8 @@ def test_ends_of_the_wilson_interval_solve_its_equation():
 def test_wilson_interval_needs_a_proportion(correct, examples):
     with pytest.raises(ValueError, match=f"correct is {correct} of {examples}"):
         results.wilson_interval(correct, examples)
+
+
+def test_balanced_accuracy_is_the_mean_recall() -> None:
+    matrix = np.array([[90, 10, 0], [2, 2, 0], [0, 0, 0]])
+    assert results.balanced_accuracy(matrix) == pytest.approx((0.9 + 0.5) / 2)

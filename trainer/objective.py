@@ -1,0 +1,91 @@
+"""What training minimises for each example: its loss, weighted and mixed."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from input import augment
+from input import mixing as mixing_lib
+from trainer import losses
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """What each example of a batch is to be.
+
+    Attributes:
+        labels: int32 [b], its own class.
+        partners: int32 [b], that of the example mixed into it.
+        share: float32 [b], the part of its own, in [0, 1]; 1 where unmixed.
+    """
+
+    labels: tf.Tensor
+    partners: tf.Tensor
+    share: tf.Tensor
+
+    @property
+    def dominant(self) -> tf.Tensor:
+        """int32 [b], the class that it shows most of."""
+        return tf.where(self.share >= 0.5, self.labels, self.partners)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The loss of training.
+
+    Attributes:
+        loss: Per-example loss.
+        class_weights: Factor for the examples of each class; None: 1.
+        mixing: Mixes pairs of examples; None: does not.
+        copies: How often each example stands in a batch, in a row.
+    """
+
+    loss: losses.Loss
+    class_weights: Sequence[float] | None = None
+    mixing: mixing_lib.Mixing | None = None
+    copies: int = 1
+
+    def mix(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        mask: tf.Tensor,
+        rows: augment.Rows,
+    ) -> tuple[tf.Tensor, Targets]:
+        """Returns what the network sees and what it should say.
+
+        A row of mask 0 is mixed into no other.
+
+        Args:
+            images: float32 [b, height, width, channels].
+            labels: int32 [b].
+            mask: float32 [b].
+            rows: Which rows of which global batch these are.
+        """
+        if self.mixing is None:
+            return images, Targets(labels, labels, tf.ones_like(mask))
+        others = [
+            mixing_lib.partner(v, self.copies) for v in (images, labels, mask)
+        ]
+        pairs = mixing_lib.Pairs(images, others[0], rows, others[2] > 0)
+        mixed, share = self.mixing(pairs)
+        return mixed, Targets(labels, others[1], share)
+
+    def __call__(self, targets: Targets, logits: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of each example, float32 [b].
+
+        That of a mixed example is the sum over its parts: for the cross
+        entropy the same as that of the mixed labels.
+        """
+        own = self._weighted(targets.labels, logits)
+        if self.mixing is None:
+            return own
+        other = self._weighted(targets.partners, logits)
+        return targets.share * own + (1 - targets.share) * other
+
+    def _weighted(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        loss = self.loss(labels, logits)
+        if self.class_weights is None:
+            return loss
+        return loss * tf.gather(tf.constant(self.class_weights), labels)
