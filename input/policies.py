@@ -126,23 +126,42 @@ def rand_augment(
     affine.check(interpolation, fill)
     augment.check_probability(probability)
 
-    def choices(height: int, width: int) -> list[Choice]:
-        reach, share = _usual(height, width), magnitude / (_BINS - 1)
-        pairs = (_both_signs(op, share, reach) for op in _OPERATIONS)
-        return [choice for pair in pairs for choice in pair]
-
     def draw(rows: augment.Rows) -> tf.Tensor:
         chosen = rows.uniform("rand_augment/chance") < probability
-        numbers = [
-            rows.uniform(f"rand_augment/{i}", 0, 2 * len(_OPERATIONS), tf.int32)
-            for i in range(num_ops)
-        ]
         # The first of the list is the identity.
-        return tf.where(chosen, tf.stack(numbers), 0)
+        return tf.where(chosen, rand_augment_numbers(rows, num_ops), 0)
 
     return operations.as_augment(
-        "rand_augment", choices, draw, interpolation, fill
+        "rand_augment",
+        lambda height, width: rand_augment_choices(magnitude, height, width),
+        draw,
+        interpolation,
+        fill,
     )
+
+
+def rand_augment_choices(
+    magnitude: int, height: int, width: int
+) -> list[Choice]:
+    """Returns what RandAugment draws from: 14 operations, in both directions.
+
+    Args:
+        magnitude: Strength, in 0..30.
+        height: Of the images.
+        width: Of the images.
+    """
+    reach, share = _usual(height, width), magnitude / (_BINS - 1)
+    pairs = (_both_signs(op, share, reach) for op in _OPERATIONS)
+    return [choice for pair in pairs for choice in pair]
+
+
+def rand_augment_numbers(rows: augment.Rows, num_ops: int) -> tf.Tensor:
+    """Draws from the choices of RandAugment: int32 [num_ops, b]."""
+    numbers = [
+        rows.uniform(f"rand_augment/{i}", 0, 2 * len(_OPERATIONS), tf.int32)
+        for i in range(num_ops)
+    ]
+    return tf.stack(numbers)
 
 
 def trivial_augment(

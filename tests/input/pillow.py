@@ -3,12 +3,11 @@
 import functools
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image
 from sklearn import datasets
 
+from benchmarks import augment as benchmark
 from input import menu
-
-Op = menu.Operation
 
 
 @functools.cache
@@ -20,7 +19,9 @@ def pictures(height: int, width: int, channels: int = 3) -> np.ndarray:
         for top, left in ((60, 200), (220, 350))
     ]
     if channels == 1:
-        cut = [np.asarray(Image.fromarray(p).convert("L"))[..., None] for p in cut]
+        cut = [
+            np.asarray(Image.fromarray(p).convert("L"))[..., None] for p in cut
+        ]
     return np.stack(cut)
 
 
@@ -33,60 +34,9 @@ def done(picture: np.ndarray, choice: menu.Choice, fill: int = 0) -> np.ndarray:
 
 
 def _done(image: Image.Image, choice: menu.Choice, fill: int) -> Image.Image:
-    amount = choice.amount
-    match choice.operation:
-        case Op.IDENTITY:
-            return image
-        case Op.SHEAR_X:
-            return moved(image, (1, amount, 0, 0, 1, 0), fill)
-        case Op.SHEAR_Y:
-            return moved(image, (1, 0, 0, amount, 1, 0), fill)
-        case Op.TRANSLATE_X:
-            return moved(image, (1, 0, amount, 0, 1, 0), fill)
-        case Op.TRANSLATE_Y:
-            return moved(image, (1, 0, 0, 0, 1, amount), fill)
-        case Op.ROTATE:
-            return image.rotate(amount, fillcolor=colour(image, fill))
-        case Op.BRIGHTNESS:
-            return ImageEnhance.Brightness(image).enhance(amount)
-        case Op.SATURATION:
-            return ImageEnhance.Color(image).enhance(amount)
-        case Op.CONTRAST:
-            return ImageEnhance.Contrast(image).enhance(amount)
-        case Op.SHARPNESS:
-            return ImageEnhance.Sharpness(image).enhance(amount)
-        case Op.HUE:
-            return _turned(image, amount)
-        case Op.POSTERISE:
-            return ImageOps.posterize(image, int(amount))
-        case Op.SOLARISE:
-            return ImageOps.solarize(image, amount)
-        case Op.AUTO_CONTRAST:
-            return ImageOps.autocontrast(image)
-        case Op.EQUALISE:
-            return ImageOps.equalize(image)
-        case Op.INVERT:
-            return ImageOps.invert(image)
-    raise AssertionError(choice)
-
-
-def moved(
-    image: Image.Image,
-    matrix: tuple[float, ...],
-    fill: int,
-    resample: Image.Resampling = Image.Resampling.NEAREST,
-) -> Image.Image:
-    return image.transform(
-        image.size,
-        Image.Transform.AFFINE,
-        matrix,
-        resample,
-        fillcolor=colour(image, fill),
-    )
-
-
-def colour(image: Image.Image, fill: int) -> int | tuple[int, ...]:
-    return fill if image.mode == "L" else (fill,) * 3
+    if choice.operation == menu.Operation.HUE:
+        return _turned(image, choice.amount)
+    return benchmark.with_pillow(image, choice, fill)
 
 
 def _turned(image: Image.Image, circles: float) -> Image.Image:
