@@ -1,7 +1,5 @@
 """What all augmentations promise, whatever they do."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -46,14 +44,6 @@ def rows(
 def images(channels: int = 3) -> np.ndarray:
     pictures = pillow.pictures(24, 28, channels)
     return np.concatenate([pictures, pictures[:, ::-1]]).astype(np.float32)
-
-
-@pytest.fixture
-def eager() -> Iterator[None]:
-    """Without XLA, which would compile for every size of a batch."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.mark.parametrize("name", AUGMENTS)

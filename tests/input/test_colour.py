@@ -9,6 +9,8 @@ from tests.input import pillow
 
 COUNT = 300
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 
 def rows(count: int = COUNT) -> augment.Rows:
     return augment.Rows(tf.constant([1, 1]), tf.constant(0), count, count)
@@ -16,7 +18,7 @@ def rows(count: int = COUNT) -> augment.Rows:
 
 def of_one_picture(apply: augment.Augment) -> tuple[np.ndarray, np.ndarray]:
     """Returns a picture, uint8, and what became of each of its copies."""
-    picture = pillow.pictures(12, 16)[0]
+    picture = pillow.pictures(20, 24)[0]
     images = np.tile(picture.astype(np.float32), (COUNT, 1, 1, 1))
     return picture, apply(images, rows()).numpy()
 

@@ -178,7 +178,9 @@ POLICIES = {
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_what_is_drawn_is_what_pillow_does(name: str, monkeypatch) -> None:
+def test_what_is_drawn_is_what_pillow_does(
+    name: str, monkeypatch, eager: None
+) -> None:
     seen = []
     real = operations.as_augment
 
