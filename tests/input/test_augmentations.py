@@ -30,6 +30,18 @@ AUGMENTS = {
     "auto_augment": policies.auto_augment,
 }
 COLOUR_ONLY = {"random_saturation", "random_hue", "random_grey"}
+# One of each sort: all operations are compiled in test_operations.py.
+COMPILED = (
+    "random_vertical_flip",
+    "random_shift",
+    "random_rotation",
+    "random_shear",
+    "random_brightness",
+    "random_hue",
+    "random_erasing",
+    "rand_augment",
+    "auto_augment",
+)
 ROWS = 8
 
 
@@ -50,15 +62,14 @@ def images(channels: int = 3) -> np.ndarray:
 def test_same_for_every_split_of_the_batch(name: str, eager: None) -> None:
     apply = AUGMENTS[name](probability=0.9)
     whole = apply(images(), rows()).numpy()
-    for size in (4, 2):
-        parts = [
-            apply(images()[i : i + size], rows(i, size)).numpy()
-            for i in range(0, ROWS, size)
-        ]
-        np.testing.assert_array_equal(whole, np.concatenate(parts))
+    parts = [
+        apply(images()[i : i + 4], rows(i, 4)).numpy()
+        for i in range(0, ROWS, 4)
+    ]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
-@pytest.mark.parametrize("name", AUGMENTS)
+@pytest.mark.parametrize("name", COMPILED)
 def test_compiled_in_the_step_gives_the_same(name: str) -> None:
     apply = AUGMENTS[name](probability=0.8)
 
@@ -80,7 +91,7 @@ def test_whole_levels_that_differ_from_step_to_step(
     name: str, eager: None
 ) -> None:
     apply = AUGMENTS[name](probability=0.7)
-    steps = [apply(images(), rows(step=i)) for i in range(3)]
+    steps = [apply(images(), rows(step=i)) for i in range(2)]
     for found in steps:
         assert found.dtype == tf.float32
         assert found.shape == images().shape
@@ -88,13 +99,10 @@ def test_whole_levels_that_differ_from_step_to_step(
         assert levels.min() >= 0
         assert levels.max() <= 255
         np.testing.assert_array_equal(levels, np.round(levels))
-    changed = np.stack([(s.numpy() != images()).any((1, 2, 3)) for s in steps])
-    # Of 24 images about 17, or fewer where an operation can do nothing.
-    assert 5 <= changed.sum() < 24
-    assert (
-        not (changed[0] == changed[1]).all()
-        or (steps[0].numpy() != steps[1].numpy()).any()
-    )
+    changed = [(s.numpy() != images()).any((1, 2, 3)) for s in steps]
+    # Of 16 images about 11, or fewer where an operation can do nothing.
+    assert 3 <= np.sum(changed) < 16
+    assert (steps[0].numpy() != steps[1].numpy()).any()
 
 
 @pytest.mark.parametrize("name", AUGMENTS)

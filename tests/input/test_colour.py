@@ -7,7 +7,7 @@ from input.menu import Choice
 from input.menu import Operation as Op
 from tests.input import pillow
 
-COUNT = 300
+COUNT = 100
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -44,10 +44,10 @@ def test_factors_are_spread_over_the_range(operation: Op) -> None:
     )
     assert np.abs(known[nearest] - found).max() <= 1
     chosen = factors[nearest]
-    assert chosen.min() < 0.52
-    assert chosen.max() > 1.48
-    assert abs(chosen.mean() - 1) < 0.06
-    assert abs(chosen.std() - 1 / np.sqrt(12)) < 0.03
+    assert chosen.min() < 0.55
+    assert chosen.max() > 1.45
+    assert abs(chosen.mean() - 1) < 0.1
+    assert abs(chosen.std() - 1 / np.sqrt(12)) < 0.05
 
 
 def test_hues_turn_by_up_to_the_strength() -> None:
@@ -57,9 +57,9 @@ def test_hues_turn_by_up_to_the_strength() -> None:
     off = np.abs(known[None].astype(int) - found[:, None]).mean((2, 3, 4))
     assert off.min(1).max() < 0.1
     chosen = turns[off.argmin(1)]
-    assert chosen.min() < -0.19
-    assert chosen.max() > 0.19
-    assert abs(chosen.mean()) < 0.025
+    assert chosen.min() < -0.18
+    assert chosen.max() > 0.18
+    assert abs(chosen.mean()) < 0.04
 
 
 SOMETIMES = {
@@ -91,7 +91,7 @@ def test_some_images_change_and_as_pillow_does(name: str) -> None:
     expected = pillow.done(picture, choice).astype(np.float32)
     assert (expected != picture).any()
     same = (found == picture).all((1, 2, 3))
-    assert 0.22 < 1 - same.mean() < 0.38
+    assert 0.18 < 1 - same.mean() < 0.42
     assert np.abs(found[~same] - expected).max() <= 1
     assert (found[~same] != expected).mean() < 5e-3
 
