@@ -10,6 +10,7 @@ They take turns within one run. Prints Markdown.
 """
 
 import functools
+import math
 import multiprocessing
 import os
 import time
@@ -296,7 +297,7 @@ def with_pillow(
         case _Op.POSTERISE:
             return ImageOps.posterize(image, int(amount))
         case _Op.SOLARISE:
-            return ImageOps.solarize(image, amount)
+            return ImageOps.solarize(image, math.ceil(amount))
         case _Op.AUTO_CONTRAST:
             return ImageOps.autocontrast(image)
         case _Op.EQUALISE:

@@ -114,6 +114,6 @@ def matrix(choice: Choice, height: int, width: int) -> list[float]:
         case Operation.TRANSLATE_Y:
             return [1, 0, 0, 0, 1, amount]
         case Operation.ROTATE:
-            linear = affine.rotation(np.float64(amount))
+            linear = affine.rotation(np.asarray(amount))
             return affine.about_centre(linear, height, width).tolist()
     return [1, 0, 0, 0, 1, 0]

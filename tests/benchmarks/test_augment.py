@@ -32,6 +32,7 @@ def test_contenders_do_the_same(eager: None) -> None:
     assert (ours != pictures).any()
 
 
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 def test_contenders_run(eager: None) -> None:
     pictures = benchmark.photographs(4, 16)
     processes = benchmark.Processes(pictures)
