@@ -59,6 +59,18 @@ class Rows:
 Augment = Callable[[tf.Tensor, Rows], tf.Tensor]
 
 
+def check_probability(probability: float) -> None:
+    """Raises a ValueError unless it is a share of images."""
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability={probability} must be in [0, 1].")
+
+
+def check_fill(fill: float) -> None:
+    """Raises a ValueError unless it is a pixel value."""
+    if not 0 <= fill <= 255:
+        raise ValueError(f"fill={fill} must be a pixel value in 0..255.")
+
+
 def random_crop(padding: int = 4) -> Augment:
     """Shifts each image by up to `padding` pixels; black moves in.
 
@@ -98,13 +110,28 @@ def random_flip(probability: float = 0.5) -> Augment:
     Raises:
         ValueError: `probability` is not in [0, 1].
     """
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability={probability} must be in [0, 1].")
+    return _mirror("random_flip", 2, probability)
+
+
+def random_vertical_flip(probability: float = 0.5) -> Augment:
+    """Mirrors images top to bottom.
+
+    Args:
+        probability: Share of images to mirror, in [0, 1].
+
+    Raises:
+        ValueError: `probability` is not in [0, 1].
+    """
+    return _mirror("random_vertical_flip", 1, probability)
+
+
+def _mirror(name: str, axis: int, probability: float) -> Augment:
+    check_probability(probability)
 
     def apply(images: tf.Tensor, rows: Rows) -> tf.Tensor:
-        flip = rows.uniform("random_flip") < probability
+        flip = rows.uniform(name) < probability
         return tf.where(
-            flip[:, None, None, None], tf.reverse(images, [2]), images
+            flip[:, None, None, None], tf.reverse(images, [axis]), images
         )
 
     return apply
@@ -124,8 +151,7 @@ def cutout(size: int = 8, fill: float = 0.0) -> Augment:
     """
     if size < 1:
         raise ValueError(f"size={size} must be at least 1 pixel.")
-    if not 0 <= fill <= 255:
-        raise ValueError(f"fill={fill} must be a pixel value in 0..255.")
+    check_fill(fill)
 
     def apply(images: tf.Tensor, rows: Rows) -> tf.Tensor:
         _, height, width, _ = images.shape

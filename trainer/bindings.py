@@ -4,7 +4,18 @@ The only list of them. Everything here is plain Python that knows nothing of
 gin; to make a new model, decoder or augmentation available, add its line.
 """
 
-from input import augment, decode, mixing, pipeline, sampling, sources
+from input import (
+    augment,
+    colour,
+    decode,
+    erasing,
+    geometry,
+    mixing,
+    pipeline,
+    policies,
+    sampling,
+    sources,
+)
 from models import resnet, simple_cnn
 from trainer import (
     class_weights,
@@ -35,6 +46,26 @@ _NAMES = (
     ("input", "mixup", mixing.mixup),
     ("input", "cutmix", mixing.cutmix),
     ("input", "mixup_or_cutmix", mixing.mixup_or_cutmix),
+    ("input", "random_vertical_flip", augment.random_vertical_flip),
+    ("input", "random_shift", geometry.random_shift),
+    ("input", "random_rotation", geometry.random_rotation),
+    ("input", "random_zoom", geometry.random_zoom),
+    ("input", "random_shear", geometry.random_shear),
+    ("input", "random_brightness", colour.random_brightness),
+    ("input", "random_contrast", colour.random_contrast),
+    ("input", "random_saturation", colour.random_saturation),
+    ("input", "random_hue", colour.random_hue),
+    ("input", "random_grey", colour.random_grey),
+    ("input", "random_invert", colour.random_invert),
+    ("input", "random_posterise", colour.random_posterise),
+    ("input", "random_solarise", colour.random_solarise),
+    ("input", "random_auto_contrast", colour.random_auto_contrast),
+    ("input", "random_equalise", colour.random_equalise),
+    ("input", "random_sharpness", colour.random_sharpness),
+    ("input", "random_erasing", erasing.random_erasing),
+    ("input", "rand_augment", policies.rand_augment),
+    ("input", "trivial_augment", policies.trivial_augment),
+    ("input", "auto_augment", policies.auto_augment),
     ("models", "simple_cnn", simple_cnn.simple_cnn),
     ("models", "small_resnet", resnet.small_resnet),
     ("models", "resnet", resnet.resnet),

@@ -4,6 +4,7 @@ import gzip
 import os
 import pathlib
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -89,6 +90,14 @@ def write_idx(
 def idx_pixels() -> np.ndarray:
     """The images of `idx`, first train and then test: uint8 [50, 5, 6]."""
     return np.random.default_rng(0).integers(0, 256, [50, 5, 6], np.uint8)
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Runs tf.functions op by op: XLA compiles for seconds at a time."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture
