@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
+import itertools
 import os
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -186,10 +188,19 @@ def _examples(
             yield example
             count += 1
     except tf.errors.OpError as e:
+        reason = re.sub(r"\{\{.*?\}\} | \[Op:.*", "", e.message)
         raise DataError(
-            f"{builder.data_dir}: split {split!r} cannot be read beyond "
-            f"example {count:,}: {e.message}. Prepare it again."
+            f"{_file_of(builder.info.splits[split], count)}: cannot be read "
+            f"beyond example {count:,} of split {split!r}: {reason}. Prepare "
+            "the data set again."
         ) from e
+
+
+def _file_of(info: Any, number: int) -> str:
+    """Returns which file of a split an example is in."""
+    ends = itertools.accumulate(info.shard_lengths)
+    paths = zip(info.filepaths, ends, strict=True)
+    return next(str(path) for path, end in paths if number < end)
 
 
 def _copy(

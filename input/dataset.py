@@ -90,9 +90,12 @@ class DatasetInfo:
         """
         if split not in self.splits:
             known = ", ".join(self.splits) or "none"
+            fix = "Use one of these, or convert again with --split=..."
+            if "fold_0" in self.splits:
+                fix = "Choose a fold: tfrecords.fold = 0"
             raise DataError(
                 f"split={split!r} is not in the data set. It has: {known}. "
-                "Use one of these, or convert again with --split=..."
+                f"{fix}"
             )
         return self.splits[split]
 

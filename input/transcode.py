@@ -120,24 +120,24 @@ def store(data: bytes, rules: Rules) -> Stored:
     with _named(data, kind):
         header = _read_header(data, kind)
     _check_size(header, rules)
-    longer = max(header.width, header.height)
-    shrink = rules.max_side is not None and longer > rules.max_side
+    size = _stored_size(header, rules.max_side)
+    shrink = size != (header.width, header.height)
     upright = header.orientation == _UPRIGHT
     may_stay = kind in image_check.STORED and upright and not shrink
     if may_stay and not header.may_be_transparent:
         return Stored(data, kind.lower(), image_check.decode(data))
     with _named(data, kind):
         if kind == "JPEG":
-            scale = _jpeg_scale(longer, rules.max_side)
+            scale = _jpeg_scale(header, size)
             image, laid = _load_jpeg(data, scale), False
         else:
             image, laid = _load(data, kind)
         if may_stay and not laid:
             return Stored(data, kind.lower(), image_check.decode(data))
+        if shrink:
+            image = _shrink(image, size)
         if not upright and kind != "TIFF":  # which Pillow has turned itself
             image = image.transpose(_TURNS[header.orientation])
-        if shrink and rules.max_side is not None:
-            image = _shrink(image, rules.max_side)
     new = "JPEG" if shrink and kind == "JPEG" else "PNG"
     done = [
         text
@@ -203,12 +203,19 @@ def _check_size(header: _Header, rules: Rules) -> None:
         )
 
 
-def _jpeg_scale(longer: int, max_side: int | None) -> int:
+def _stored_size(header: _Header, max_side: int | None) -> tuple[int, int]:
+    """Returns width and height of what is stored, before it is turned."""
+    size = header.width, header.height
+    if max_side is None or max(size) <= max_side:
+        return size
+    width, height = (max(1, round(s * max_side / max(size))) for s in size)
+    return width, height
+
+
+def _jpeg_scale(header: _Header, size: tuple[int, int]) -> int:
     """Returns how much smaller a JPEG may be decoded: 1, 2, 4 or 8."""
-    if max_side is None:
-        return 1
-    scales = (s for s in (2, 4, 8) if longer >= s * _SPARE * max_side)
-    return max(scales, default=1)
+    spare = min(header.width // size[0], header.height // size[1]) // _SPARE
+    return max(scale for scale in (1, 2, 4, 8) if scale <= max(spare, 1))
 
 
 def _load_jpeg(data: bytes, scale: int) -> Image.Image:
@@ -248,12 +255,10 @@ def _load(data: bytes, kind: str) -> tuple[Image.Image, bool]:
     return image.convert(target), False
 
 
-def _shrink(image: Image.Image, max_side: int) -> Image.Image:
+def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if image.mode == "I;16":
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    scale = max_side / max(image.size)
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+    return image.resize(size, Image.Resampling.BICUBIC)
 
 
 def _encode(image: Image.Image, image_format: str) -> bytes:
