@@ -298,6 +298,20 @@ def test_max_pixels_at_the_limit():
         stored(JPEG, max_pixels=599)
 
 
+def test_more_than_tensorflow_decodes():
+    with pytest.raises(
+        UnreadableImageError,
+        match="30,000 x 30,000 pixels are more than the 178956970 that Tensor",
+    ):
+        stored(with_size(JPEG, 30_000, 30_000), max_pixels=10**9)
+
+
+@pytest.mark.parametrize("width, height", [(0, 20), (30, 0)])
+def test_no_pixels(width, height):
+    with pytest.raises(UnreadableImageError, match="truncated or corrupt JPEG"):
+        stored(with_size(JPEG, width, height), max_side=5)
+
+
 def test_pillow_keeps_its_own_limit():
     before = Image.MAX_IMAGE_PIXELS
     filters = list(warnings.filters)
@@ -324,6 +338,7 @@ SMALL = {
     [
         (b"", "the file is empty"),
         (b"this is text", "not an image, begins with 74 68 69 73"),
+        (encoded(noise(), "PNG")[:20], "truncated or corrupt PNG"),
         (b"BMI: 20, of 3 people", "not an image, begins with 42 4d 49 3a"),
         (JPEG[:-1], "truncated or corrupt JPEG"),
         (JPEG[:-200], "truncated or corrupt JPEG"),
