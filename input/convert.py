@@ -33,12 +33,13 @@ from input.errors import DataError, UsageError
 from input.staging import interruptible
 from input.transcode import MAX_PIXELS
 
+_USUAL_RECIPE = "gin/folder.gin"
 _RECIPES = {
     "digits": "gin/digits.gin",
     "idx": "gin/fashion_mnist.gin",
-    "folder": "gin/folder.gin",
-    "csv": "gin/folder.gin",
-    "tfds": "gin/folder.gin",
+    "folder": _USUAL_RECIPE,
+    "csv": _USUAL_RECIPE,
+    "tfds": _USUAL_RECIPE,
 }
 _CLASSES_IN_SUMMARY = 10
 
@@ -232,7 +233,11 @@ def _summary(source: str, result: Conversion) -> str:
         f"{change.before / 1e6:,.1f} MB became {change.after / 1e6:,.1f} MB"
         for what, change in result.changes.items()
     ]
-    fold = "--gin_param=tfrecords.fold=0 " if folds.names(info) else ""
+    more = ""
+    if folds.names(info):
+        more += "--gin_param=tfrecords.fold=0 "
+    if "test" not in info.splits and _RECIPES[source] == _USUAL_RECIPE:
+        more += "--gin_param=train.test_data=None "
     model_dir = os.path.join("runs", os.path.basename(result.output))
     data_dir = shlex.quote(f'DATA_DIR="{result.output}"')
     return "\n".join(
@@ -248,7 +253,7 @@ def _summary(source: str, result: Conversion) -> str:
             f"{images / result.seconds:,.0f} images/s",
             "Next:",
             f"  python -m trainer.main --gin_file={_RECIPES[source]} \\",
-            f"    --gin_param={data_dir} {fold}"
+            f"    --gin_param={data_dir} {more}"
             f"--model_dir={shlex.quote(model_dir)}",
         ]
     )

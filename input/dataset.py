@@ -52,7 +52,8 @@ class DatasetInfo:
         image_shape: (height, width, channels) if all images share it; None if
             their sizes differ, so that a crop or resize step is needed.
         channel_mean: mean pixel value (0..255) of each channel of the train
-            split; its length is the number of channels, 1 (grey) or 3 (RGB).
+            split, or of all folds where there are folds; its length is the
+            number of channels, 1 (grey) or 3 (RGB).
         channel_std: standard deviation of the same pixels, 0..255.
         fingerprint: see `fingerprint`.
         label_counts: examples of each class, per split.

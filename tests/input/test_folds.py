@@ -105,9 +105,12 @@ def test_a_test_split_is_kept_out_of_the_folds(tmp_path, capsys):
     }
 
 
-def test_more_than_ten_folds_are_in_order(tmp_path):
+def test_more_than_ten_folds_are_in_order(tmp_path, capsys):
     root = make_folder(tmp_path / "in", NAMES)
     assert run(root, tmp_path / "out", "--folds=12") == 0
+    assert (
+        "--gin_param=tfrecords.fold=0 --gin_param=train.test_data=None --model"
+    ) in capsys.readouterr().out
     info = dataset.load(str(tmp_path / "out"))
     assert folds.names(info) == [f"fold_{i}" for i in range(12)]
     assert folds.of(info, 11).label_counts["validation"] == (1, 1, 1)

@@ -116,7 +116,7 @@ def test_of_several_frames_the_first(kind):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WebP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WebP", "AVIF"])
 def test_exif_orientation(kind, orientation):
     options = {"lossless": True} if kind == "WebP" else {}
     data = oriented(photo(), kind, orientation, **options)
