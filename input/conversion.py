@@ -27,7 +27,7 @@ from input import (
     transcode,
 )
 from input.convert_places import Places
-from input.convert_request import SOURCES, Request
+from input.convert_request import Request
 from input.convert_sources import Picture, Source
 from input.errors import DataError, UsageError
 from input.progress import progress
@@ -154,16 +154,11 @@ def _read(request: Request, places: Places, folder: str, place: str) -> Source:
             ),
             class_names=request.class_names,
         )
-    if request.source == "tfds":
-        return convert_tfds.read_tfds(
-            name="" if folder else request.input,
-            directory=folder,
-            data_dir=request.data_dir,
-            place=place,
-        )
-    raise UsageError(
-        f"--source={request.source!r} is unknown. Give one of: "
-        f"{', '.join(SOURCES)}."
+    return convert_tfds.read_tfds(
+        name="" if folder else request.input,
+        directory=folder,
+        data_dir=request.data_dir,
+        place=place,
     )
 
 

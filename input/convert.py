@@ -27,7 +27,7 @@ from absl import flags, logging
 
 from input import folds
 from input.conversion import Conversion, convert
-from input.convert_request import SOURCES, Request
+from input.convert_request import Request
 from input.convert_sources import DEFAULT_SPLIT
 from input.errors import DataError, UsageError
 from input.staging import interruptible
@@ -176,12 +176,6 @@ def _define_flags() -> flags.FlagValues:
 
 
 def _request(values: flags.FlagValues) -> Request:
-    if values.source not in SOURCES:
-        problem = f"={values.source!r} is unknown" if values.source else ""
-        raise UsageError(
-            f"--source{problem or ' is missing'}. Give one of: "
-            f"{', '.join(SOURCES)}."
-        )
     return Request(
         source=values.source,
         output=values.output,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from input import transcode
+from input.errors import UsageError
 
 SOURCES = ("digits", "idx", "folder", "csv", "tfds")
 
@@ -34,6 +35,9 @@ class Request:
             what the manifest says.
         max_side: Longer side of what is stored, pixels; None keeps all.
         max_pixels: Width times height of an image that is read.
+
+    Raises:
+        UsageError: `source` is not one of `SOURCES`.
     """
 
     source: str
@@ -51,3 +55,11 @@ class Request:
     class_names: tuple[str, ...] = ()
     max_side: int | None = None
     max_pixels: int = transcode.MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        if self.source not in SOURCES:
+            problem = f"={self.source!r} is unknown" if self.source else ""
+            raise UsageError(
+                f"--source{problem or ' is missing'}. Give one of: "
+                f"{', '.join(SOURCES)}."
+            )

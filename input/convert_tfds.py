@@ -9,7 +9,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import tensorflow as tf
 from absl import logging
@@ -53,8 +53,8 @@ def read_tfds(
             split `train`, a label outside the range, or is damaged.
     """
     builder = _prepared(directory) if directory else _built(name, data_dir)
-    image_key, label_key, name_key = _keys(builder.info)
-    class_names = tuple(builder.info.features[label_key].names)
+    keys = _keys(builder.info)
+    class_names = tuple(builder.info.features[keys.label].names)
     known = [s for s in _SPLITS if s in builder.info.splits]
     size = sum(builder.info.splits[split].num_bytes for split in known)
     check_room(2 * size, place)  # the scratch file, and what is made of it
@@ -68,21 +68,14 @@ def read_tfds(
     ]
     with open(scratch, "wb") as file:
         for split in known:
-            pictures = _copy(
-                _examples(builder, split, image_key),
-                file,
-                split,
-                (image_key, label_key, name_key),
-            )
-            labels = {picture.label for picture in pictures}
-            if labels == {_UNLABELLED}:
-                skipped.append(
-                    f"split {split!r} ({len(pictures):,} examples): without "
-                    "labels"
-                )
-                continue
+            examples = _examples(builder, split, keys.image)
+            splits[split] = _copy(examples, keys, split, file)
+    for split, pictures in list(splits.items()):
+        if {picture.label for picture in pictures} == {_UNLABELLED}:
+            count = len(splits.pop(split))
+            skipped.append(f"split {split!r} ({count:,} examples): no labels")
+        else:
             _check_labels(pictures, len(class_names))
-            splits[split] = pictures
     if "train" not in splits:
         raise DataError(
             f"{builder.info.full_name} has no labelled split 'train'. It has: "
@@ -142,8 +135,15 @@ def _said_of(name: str, error: type[Exception]) -> Iterator[None]:
         raise error(f"{name}: tensorflow-datasets says: {text}") from e
 
 
-def _keys(info: Any) -> tuple[str, str, str]:
-    """Returns the keys of image, label and name (or "") of an example."""
+class _Keys(NamedTuple):
+    """Where an example has its parts."""
+
+    image: str
+    label: str
+    name: str  # empty if it has none
+
+
+def _keys(info: Any) -> _Keys:
     import tensorflow_datasets as tfds
 
     features = info.features
@@ -163,9 +163,9 @@ def _keys(info: Any) -> tuple[str, str, str]:
                 "no data set of labelled pictures."
             )
         keys.append((usual or found)[0])
-    image, label = keys
     name = next((key for key in _NAME_KEYS if key in features), "")
-    return image, label, name
+    image, label = keys
+    return _Keys(image, label, name)
 
 
 def _examples(
@@ -205,20 +205,19 @@ def _file_of(info: Any, number: int) -> str:
 
 def _copy(
     examples: Iterator[dict[str, Any]],
-    file: BinaryIO,
+    keys: _Keys,
     split: str,
-    keys: tuple[str, str, str],
+    file: BinaryIO,
 ) -> list[Picture]:
     """Appends the images of a split to a file."""
-    image_key, label_key, name_key = keys
     pictures = []
     for number, example in enumerate(examples):
-        image = example[image_key]
-        name = os.fsdecode(example[name_key]) if name_key else f"{number:08d}"
+        image = example[keys.image]
+        name = os.fsdecode(example[keys.name]) if keys.name else f"{number:08d}"
         pictures.append(
             Picture(
                 f"{split}/{name}",
-                int(example[label_key]),
+                int(example[keys.label]),
                 len(image),
                 Extent(file.name, file.tell(), len(image)),
             )

@@ -114,7 +114,7 @@ def test_a_split_without_labels_is_left_out(tmp_path, caplog):
     folder = write(tmp_path, "hidden", FEATURES, parts)
     assert run(tmp_path / "out", f"--input={folder}", "--split=train:1") == 0
     assert list(dataset.load(f"{tmp_path}/out").splits) == ["train"]
-    assert "split 'test' (4 examples): without labels" in caplog.text
+    assert "split 'test' (4 examples): no labels" in caplog.text
 
 
 def test_one_label_outside_the_range(tmp_path, capsys):
