@@ -4,60 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 
 from absl import logging
 
 from input import (
+    convert_csv,
     convert_folder,
     convert_outcome,
+    convert_places,
     convert_sources,
     convert_split,
+    convert_tfds,
     dataset,
+    files,
+    folds,
     gcs,
     record_writer,
     remote,
     staging,
+    transcode,
 )
+from input.convert_places import Places
+from input.convert_request import Request
 from input.convert_sources import Picture, Source
 from input.errors import DataError, UsageError
 from input.progress import progress
 
-SOURCES = ("digits", "idx", "folder")
-
 _SKIPPED_IN_LOG = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What to convert, and how. The fields are the flags of `input.convert`.
-
-    Attributes:
-        source: One of `SOURCES`.
-        output: Folder of the data set to be made.
-        input: Folder to read; empty for `digits`.
-        shards: Files per split; None takes one per 150 MB, at least 8.
-        split: Such as "train:0.8,test:0.2"; empty takes the source's splits,
-            or 0.8, 0.1, 0.1 if it has none.
-        seed: Of the split and of the order of the records.
-        overwrite: Whether `output` may exist and hold something.
-        allow_unreadable: Unreadable images that may be left out.
-        workers: Shards written at the same time; None takes one per CPU.
-        class_names: Names of the labels of `idx`; empty for 0..9.
-    """
-
-    source: str
-    output: str
-    input: str = ""
-    shards: int | None = None
-    split: str = ""
-    seed: int = 0
-    overwrite: bool = False
-    allow_unreadable: int = 0
-    workers: int | None = None
-    class_names: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +44,7 @@ class Conversion:
         info: Its dataset.json.
         skipped: Files that are no images, each as "path: reason".
         unreadable: Images left out, each as "path: reason".
+        changes: What was stored otherwise than found, and how much of it.
         seconds: Wall time.
     """
 
@@ -76,6 +52,7 @@ class Conversion:
     info: dataset.DatasetInfo
     skipped: tuple[str, ...]
     unreadable: tuple[str, ...]
+    changes: Mapping[str, record_writer.Change]
     seconds: float
 
 
@@ -83,104 +60,63 @@ def convert(request: Request) -> Conversion:
     """Converts a source to sharded TFRecords and dataset.json.
 
     The output appears when it is complete, or not at all. It depends on the
-    source, `split`, `shards` and `seed` alone, to the byte.
+    source and the request alone, to the byte, whatever the `workers`; where
+    images are stored otherwise than found, on the version of Pillow as well.
 
     Raises:
         UsageError: A field of `request` is wrong.
         DataError: The source is, or has too many unreadable images.
     """
     start = time.monotonic()
-    directory, output = _checked_places(request)
+    places = convert_places.check(request)
+    _check_class_names(request)
     fractions = request.split and convert_split.parse_fractions(request.split)
-    stage = remote.published if gcs.is_remote(output) else staging.staged
+    remote_output = gcs.is_remote(places.output)
+    stage = remote.published if remote_output else staging.staged
     with (
-        stage(output, overwrite=request.overwrite) as place,
-        remote.fetched(directory) as folder,
+        stage(places.output, overwrite=request.overwrite) as place,
+        remote.fetched(places.folder) as folder,
     ):
-        source = _read(request, folder)
+        source = _read(request, places, folder, place)
         _log_skipped(source.skipped)
-        if not fractions and source.default_split:
+        if not fractions and source.default_split and not request.folds:
             fractions = convert_split.parse_fractions(source.default_split)
         splits = dict(source.splits)
         if fractions:
             splits = convert_split.split_train(splits, fractions, request.seed)
+        if request.folds:
+            splits = convert_split.fold_train(
+                splits, request.folds, request.seed
+            )
         _check_not_empty(splits)
-        _check_room(splits, place)
+        if request.max_side is None:  # else it may take far less
+            size = sum(p.size for pictures in splits.values() for p in pictures)
+            convert_places.check_room(size, place)
         results = _write(splits, len(source.class_names), request, place)
+        for path in source.scratch:
+            os.remove(path)
         unreadable = convert_outcome.checked_unreadable(
             results, request.allow_unreadable
         )
+        changes = convert_outcome.changes(results)
         kept = convert_outcome.without_empty(results, place)
         info = convert_outcome.describe(kept, source.class_names)
         dataset.save(info, place)
     convert_outcome.warn_of_absent_classes(info)
-    seconds = time.monotonic() - start
-    return Conversion(output, info, source.skipped, unreadable, seconds)
+    return Conversion(
+        places.output,
+        info,
+        source.skipped,
+        unreadable,
+        changes,
+        time.monotonic() - start,
+    )
 
 
-def _checked_places(request: Request) -> tuple[str, str]:
-    """Returns the real paths of input and output.
-
-    Raises:
-        UsageError: They do not exist, or one lies in the other.
-    """
-    for name, path in (("input", request.input), ("output", request.output)):
-        if "://" in path and not gcs.is_remote(path):
-            raise UsageError(
-                f"--{name}={path}: only local folders and gs:// can be "
-                "converted. Copy it to one of them first."
-            )
-    if not request.output:
+def _check_class_names(request: Request) -> None:
+    if request.class_names and request.source not in ("idx", "csv"):
         raise UsageError(
-            "--output is missing. Give the folder of the data set to be made."
-        )
-    output = _real_path(request.output)
-    if request.source == "digits":
-        if request.input:
-            logging.warning(
-                "--input=%s is not used: --source=digits reads what comes "
-                "with scikit-learn.",
-                request.input,
-            )
-        return "", output
-    if not request.input:
-        raise UsageError(
-            f"--input is missing. Give the folder that --source="
-            f"{request.source} reads."
-        )
-    directory = _real_path(request.input)
-    if not gcs.is_remote(directory) and not os.path.isdir(directory):
-        kind = "is not a folder" if os.path.exists(directory) else "not found"
-        raise UsageError(
-            f"--input={request.input}: {kind}. Give an existing folder."
-        )
-    if _nested(directory, output):
-        raise UsageError(
-            f"--output={request.output} and --input={request.input}: one lies "
-            "in the other, so that a data set would be mixed up with its "
-            "source. Give an output outside the input."
-        )
-    return directory, output
-
-
-def _real_path(path: str) -> str:
-    if gcs.is_remote(path):
-        return path.rstrip("/")
-    return os.path.realpath(os.path.expanduser(path))
-
-
-def _nested(one: str, other: str) -> bool:
-    """Returns whether of two absolute paths one lies in the other."""
-    if gcs.is_remote(one) != gcs.is_remote(other):
-        return False
-    one, other = (path.removeprefix("gs:/") for path in (one, other))
-    return os.path.commonpath([one, other]) in (one, other)
-
-
-def _read(request: Request, directory: str) -> Source:
-    if request.class_names and request.source != "idx":
-        raise UsageError(
-            f"--class_names is for --source=idx only; --source="
+            f"--class_names is for --source=idx and csv only; --source="
             f"{request.source} has names of its own. Leave it out."
         )
     if len({*request.class_names, ""}) <= len(request.class_names):
@@ -188,18 +124,51 @@ def _read(request: Request, directory: str) -> Source:
             f"--class_names={','.join(request.class_names)} has an empty name "
             "or one twice. Give each class a name of its own."
         )
+
+
+def _read(request: Request, places: Places, folder: str, place: str) -> Source:
+    """Reads what is known of all pictures.
+
+    Args:
+        request: What to read.
+        places: Where, as the user knows it.
+        folder: A local folder with what `places.folder` holds.
+        place: Folder for what is only needed during the conversion.
+    """
     if request.source == "digits":
         return convert_sources.read_digits()
     if request.source == "idx":
-        return convert_sources.read_idx(directory, request.class_names)
+        return convert_sources.read_idx(folder, request.class_names)
     if request.source == "folder":
         return convert_folder.read_folder(
-            directory, split_given=bool(request.split)
+            folder, split_given=bool(request.split)
         )
-    raise UsageError(
-        f"--source={request.source!r} is unknown. Give one of: "
-        f"{', '.join(SOURCES)}."
+    if request.source == "csv":
+        return convert_csv.read_csv(
+            request.input,
+            _read_manifest(request, places.manifest),
+            folder,
+            aliases=(
+                places.folder,
+                os.path.abspath(request.root or os.path.dirname(request.input)),
+            ),
+            class_names=request.class_names,
+        )
+    return convert_tfds.read_tfds(
+        name="" if folder else request.input,
+        directory=folder,
+        data_dir=request.data_dir,
+        place=place,
     )
+
+
+def _read_manifest(request: Request, path: str) -> bytes:
+    try:
+        return files.read(path)
+    except gcs.StorageError as e:
+        raise UsageError(f"--input: {e}") from e
+    except FileNotFoundError as e:
+        raise UsageError(f"--input={request.input}: not found.") from e
 
 
 def _check_not_empty(splits: Mapping[str, Sequence[Picture]]) -> None:
@@ -210,19 +179,6 @@ def _check_not_empty(splits: Mapping[str, Sequence[Picture]]) -> None:
                 f"{sum(map(len, splits.values())):,} images in all. Give it a "
                 "larger fraction with --split, leave it out, or add images."
             )
-
-
-def _check_room(splits: Mapping[str, Sequence[Picture]], place: str) -> None:
-    """Finds a disk that is too small before hours of work, not after."""
-    size = sum(picture.size for p in splits.values() for picture in p)
-    free = shutil.disk_usage(place).free
-    if size > free:
-        raise UsageError(
-            f"--output: the disk of {os.path.dirname(place)} has "
-            f"{free / 1e9:.1f} GB free, but the images take "
-            f"{size / 1e9:.1f} GB. Make room, or give a folder elsewhere; "
-            "what is uploaded to gs:// is first written to TMPDIR."
-        )
 
 
 def _write(
@@ -244,7 +200,11 @@ def _write(
             )
         plans += [
             record_writer.ShardPlan(
-                split, dataset.shard_name(split, i, len(parts)), part
+                split,
+                dataset.shard_name(split, i, len(parts)),
+                part,
+                split == "train"
+                or bool(request.folds and folds.is_fold(split)),
             )
             for i, part in enumerate(parts)
         ]
@@ -253,6 +213,7 @@ def _write(
             plans,
             place,
             num_classes,
+            rules=transcode.Rules(request.max_pixels, request.max_side),
             workers=request.workers or available_cpus(),
             advance=advance,
         )

@@ -7,6 +7,10 @@ python -m input.convert --source=idx \
 
 python -m input.convert --source=folder --input=PHOTOS --output=data/photos
 
+python -m input.convert --source=csv --input=list.csv --output=data/photos
+
+python -m input.convert --source=tfds --input=cats_vs_dogs --output=data/pets
+
 Exit codes: 0 done; 2 a flag is wrong; 3 the pictures are bad; 1 anything else,
 such as an interrupt. Unless it is 0, nothing is left behind.
 """
@@ -21,23 +25,37 @@ from collections.abc import Sequence
 import tensorflow as tf
 from absl import flags, logging
 
-from input.conversion import SOURCES, Conversion, Request, convert
+from input import folds
+from input.conversion import Conversion, convert
+from input.convert_request import Request
 from input.convert_sources import DEFAULT_SPLIT
 from input.errors import DataError, UsageError
 from input.staging import interruptible
+from input.transcode import MAX_PIXELS
 
+_USUAL_RECIPE = "gin/folder.gin"
 _RECIPES = {
     "digits": "gin/digits.gin",
     "idx": "gin/fashion_mnist.gin",
-    "folder": "gin/folder.gin",
+    "folder": _USUAL_RECIPE,
+    "csv": _USUAL_RECIPE,
+    "tfds": _USUAL_RECIPE,
 }
 _CLASSES_IN_SUMMARY = 10
 
 _TEXT_FLAGS = {
     "source": "What to read: digits (8x8 digits, come with scikit-learn), idx "
-    "(the four files of the MNIST family) or folder (JPEG and PNG files, "
-    "<split>/<class>/* or <class>/*). Required.",
-    "input": "Folder to read. Required, but not used by digits.",
+    "(the four files of the MNIST family), folder (pictures in "
+    "<split>/<class>/* or <class>/*), csv (a list of pictures: the columns "
+    "path, label and, if wanted, split) or tfds (a data set of "
+    "tensorflow-datasets). Required.",
+    "input": "Folder to read; for csv the file, for tfds NAME, NAME/CONFIG, "
+    "NAME:VERSION or the folder of a prepared data set. Required, but not used "
+    "by digits.",
+    "root": "Folder that the paths in a csv file are relative to. Default: the "
+    "folder of the file.",
+    "data_dir": "Folder where tensorflow-datasets keeps prepared data sets. "
+    "Default: its own, ~/tensorflow_datasets.",
     "output": "Folder of the data set, to be made. Required.",
     "split": "Fractions of the images for each split, which add up to 1; every "
     "class is divided alike. If the source has splits of its own, its train "
@@ -51,6 +69,26 @@ _NUMBER_FLAGS: dict[str, tuple[int | None, int | None, str]] = {
         1,
         "Files per split. Default: one per 150 MB and at least 8; never more "
         "than there are images.",
+    ),
+    "folds": (
+        None,
+        2,
+        "For cross-validation: equal parts that train is divided into, every "
+        "class alike. tfrecords.fold = 0 in a gin file then validates on the "
+        "first and trains on the others. Default: train stays whole.",
+    ),
+    "max_side": (
+        None,
+        1,
+        "Pixels of the longer side: larger images are shrunk to it, "
+        "antialiased, a JPEG to a JPEG of quality 95, others to PNG. Smaller "
+        "ones stay as they are. Default: no image is shrunk.",
+    ),
+    "max_pixels": (
+        MAX_PIXELS,
+        1,
+        "Width times height of an image at most; one with more counts as "
+        "unreadable. A worker needs up to 16 bytes of memory for each.",
     ),
     "seed": (
         0,
@@ -129,31 +167,31 @@ def _define_flags() -> flags.FlagValues:
     flags.DEFINE_list(
         "class_names",
         [],
-        "Names of the labels 0, 1, ... of --source=idx, separated by commas. "
-        "Default: 0,1,2,3,4,5,6,7,8,9.",
+        "Names of the labels 0, 1, ... of --source=idx and csv, separated by "
+        "commas. Default: 0,1,2,3,4,5,6,7,8,9; for csv the labels found, "
+        "sorted.",
         flag_values=values,
     )
     return values
 
 
 def _request(values: flags.FlagValues) -> Request:
-    if values.source not in SOURCES:
-        problem = f"={values.source!r} is unknown" if values.source else ""
-        raise UsageError(
-            f"--source{problem or ' is missing'}. Give one of: "
-            f"{', '.join(SOURCES)}."
-        )
     return Request(
         source=values.source,
         output=values.output,
         input=values.input,
+        root=values.root,
+        data_dir=values.data_dir,
         shards=values.shards,
         split=values.split,
+        folds=values.folds,
         seed=values.seed,
         overwrite=values.overwrite,
         allow_unreadable=values.allow_unreadable,
         workers=values.workers,
         class_names=tuple(values.class_names),
+        max_side=values.max_side,
+        max_pixels=values.max_pixels,
     )
 
 
@@ -184,6 +222,16 @@ def _summary(source: str, result: Conversion) -> str:
         )
         if lines
     ]
+    changed = [
+        f"  re-encoded  {change.images:>12,} images, {what}; "
+        f"{change.before / 1e6:,.1f} MB became {change.after / 1e6:,.1f} MB"
+        for what, change in result.changes.items()
+    ]
+    more = ""
+    if folds.names(info):
+        more += "--gin_param=tfrecords.fold=0 "
+    if "test" not in info.splits and _RECIPES[source] == _USUAL_RECIPE:
+        more += "--gin_param=train.test_data=None "
     model_dir = os.path.join("runs", os.path.basename(result.output))
     data_dir = shlex.quote(f'DATA_DIR="{result.output}"')
     return "\n".join(
@@ -191,6 +239,7 @@ def _summary(source: str, result: Conversion) -> str:
             f"Wrote {result.output}",
             *splits,
             *left_out,
+            *changed,
             f"  {info.num_classes} classes: {names}",
             f"  {kind} {info.image_format.upper()}, width x height {sizes}, "
             f"{size / 1e6:,.1f} MB",
@@ -198,7 +247,8 @@ def _summary(source: str, result: Conversion) -> str:
             f"{images / result.seconds:,.0f} images/s",
             "Next:",
             f"  python -m trainer.main --gin_file={_RECIPES[source]} \\",
-            f"    --gin_param={data_dir} --model_dir={shlex.quote(model_dir)}",
+            f"    --gin_param={data_dir} {more}"
+            f"--model_dir={shlex.quote(model_dir)}",
         ]
     )
 

@@ -11,7 +11,7 @@ from input.errors import DataError
 from input.image_check import looks_like_image
 
 # Names of split folders, in lower case, and the split they stand for.
-_SPLITS = {
+SPLIT_NAMES = {
     "train": "train",
     "validation": "validation",
     "val": "validation",
@@ -53,7 +53,7 @@ def read_folder(root: str, *, split_given: bool = False) -> Source:
             "class, each with the pictures of that class: "
             f"{root}/cat/1.jpg, {root}/dog/2.jpg, ..."
         )
-    split_like = [name for name in folders if name.lower() in _SPLITS]
+    split_like = [name for name in folders if name.lower() in SPLIT_NAMES]
     if len(split_like) < len(folders):
         _check_clear(root, folders, split_like, split_given)
         classes = {name: scan.pictures(name) for name in folders}
@@ -66,7 +66,7 @@ def read_folder(root: str, *, split_given: bool = False) -> Source:
         )
     found: dict[str, dict[str, list[_File]]] = {}
     for folder in split_like:
-        split = _SPLITS[folder.lower()]
+        split = SPLIT_NAMES[folder.lower()]
         if split in found:
             raise DataError(
                 f"{root} has two folders for the split {split!r}: "
@@ -80,7 +80,7 @@ def read_folder(root: str, *, split_given: bool = False) -> Source:
     return Source(
         splits={
             split: _labelled(found[split], names, root)
-            for split in dict.fromkeys(_SPLITS.values())
+            for split in dict.fromkeys(SPLIT_NAMES.values())
             if split in found
         },
         class_names=names,

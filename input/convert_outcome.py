@@ -10,7 +10,7 @@ from absl import logging
 
 from input import dataset
 from input.errors import DataError
-from input.record_writer import ShardResult
+from input.record_writer import Change, ShardResult
 from input.tally import Tally
 
 _UNREADABLE_IN_MESSAGE = 200
@@ -43,6 +43,15 @@ def checked_unreadable(
         )
     logging.warning("%s\nThey are left out.", text)
     return tuple(unreadable)
+
+
+def changes(results: Sequence[ShardResult]) -> dict[str, Change]:
+    """Returns what was stored otherwise than found, the most frequent first."""
+    total: dict[str, Change] = {}
+    for result in results:
+        for what, change in result.changes.items():
+            total[what] = total.get(what, Change()).plus(change)
+    return dict(sorted(total.items(), key=lambda item: (-item[1][0], item[0])))
 
 
 def without_empty(

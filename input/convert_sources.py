@@ -3,7 +3,8 @@
 A source gives every picture of a data set as a `Picture`, which knows where
 its bytes are but does not hold them: a million photos cost a few hundred
 megabytes of names, and no pixels. Two sources are here, scikit-learn's digits
-and the MNIST family's idx files; `input.convert_folder` has the third.
+and the MNIST family's idx files; `input.convert_folder`, `input.convert_csv`
+and `input.convert_tfds` have the others.
 """
 
 from __future__ import annotations
@@ -33,6 +34,15 @@ _IDX_FILES = {"train": "train", "test": "t10k"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Extent:
+    """Bytes inside a file that holds many pictures."""
+
+    path: str
+    start: int
+    length: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Picture:
     """One picture to be converted.
 
@@ -40,14 +50,14 @@ class Picture:
         name: Path relative to the source, with `/`; unique in the source.
         label: Class, from 0.
         size: Bytes it takes, about; shards are planned with it.
-        origin: The folder that `name` is relative to, or the pixels, uint8
-            [H, W, 1].
+        origin: The folder that `name` is relative to, or where else the file
+            is, or the pixels, uint8 [H, W, 1].
     """
 
     name: str
     label: int
     size: int
-    origin: str | np.ndarray
+    origin: str | Extent | np.ndarray
 
     def read(self) -> bytes:
         """Returns the file as found, or the pixels as PNG.
@@ -58,6 +68,10 @@ class Picture:
         if isinstance(self.origin, str):
             with open(os.path.join(self.origin, self.name), "rb") as file:
                 return file.read()
+        if isinstance(self.origin, Extent):
+            with open(self.origin.path, "rb") as file:
+                file.seek(self.origin.start)
+                return file.read(self.origin.length)
         return bytes(tf.io.encode_png(self.origin).numpy())
 
 
@@ -72,12 +86,14 @@ class Source:
         default_split: The value of --split if the user gives none; empty if
             the source has splits of its own.
         skipped: Files that are no pictures, each as "path: reason".
+        scratch: Files to be removed once all pictures are read.
     """
 
     splits: Mapping[str, Sequence[Picture]]
     class_names: tuple[str, ...]
     default_split: str = ""
     skipped: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = ()
 
 
 def read_digits() -> Source:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
+from input import folds
 from input.convert_sources import Picture
 from input.errors import UsageError
 
@@ -91,6 +92,36 @@ def split_train(
     return {**stratified(splits["train"], fractions, seed), **others}
 
 
+def fold_train(
+    splits: Mapping[str, Sequence[Picture]], count: int, seed: int
+) -> dict[str, Sequence[Picture]]:
+    """Divides the pictures of `train` into equal folds; the others stay.
+
+    Args:
+        splits: `train` and, perhaps, others.
+        count: How many folds, at least 2.
+        seed: Of the division.
+
+    Returns:
+        The folds, named by `folds.name`, each with its part of every class,
+        and the other splits.
+
+    Raises:
+        UsageError: There is a split whose place a fold takes.
+    """
+    others = {name: p for name, p in splits.items() if name != "train"}
+    for name in others:
+        if name == "validation" or folds.is_fold(name):
+            raise UsageError(
+                f"--folds={count}: there is a split {name!r}, with "
+                f"{len(others[name]):,} pictures, but each fold is the "
+                "validation of the others. Leave it out of --split, or move "
+                "its pictures to train."
+            )
+    fractions = {folds.name(i): Fraction(1, count) for i in range(count)}
+    return {**stratified(splits["train"], fractions, seed), **others}
+
+
 def stratified(
     pictures: Sequence[Picture], fractions: Mapping[str, Fraction], seed: int
 ) -> dict[str, list[Picture]]:
@@ -98,8 +129,8 @@ def stratified(
 
     A class of n pictures gives a split floor(n * fraction) or one more. Who
     gets one more is decided by what the earlier classes left owing, so the
-    whole split has its fraction too, even when every class is tiny. `train`
-    gets at least one picture of every class.
+    whole split has its fraction too, even when every class is tiny. `train`,
+    if it is among them, gets at least one picture of every class.
     """
     by_class: dict[int, list[Picture]] = {}
     for picture in pictures:
@@ -115,7 +146,7 @@ def stratified(
             name = max(owed, key=lambda name: owed[name])
             counts[name] += 1
             owed[name] -= 1
-        if not counts["train"]:
+        if counts.get("train") == 0:
             giver = max(counts, key=lambda name: counts[name])
             for name, change in ((giver, -1), ("train", 1)):
                 counts[name] += change

@@ -52,7 +52,8 @@ class DatasetInfo:
         image_shape: (height, width, channels) if all images share it; None if
             their sizes differ, so that a crop or resize step is needed.
         channel_mean: mean pixel value (0..255) of each channel of the train
-            split; its length is the number of channels, 1 (grey) or 3 (RGB).
+            split, or of all folds where there are folds; its length is the
+            number of channels, 1 (grey) or 3 (RGB).
         channel_std: standard deviation of the same pixels, 0..255.
         fingerprint: see `fingerprint`.
         label_counts: examples of each class, per split.
@@ -90,9 +91,12 @@ class DatasetInfo:
         """
         if split not in self.splits:
             known = ", ".join(self.splits) or "none"
+            fix = "Use one of these, or convert again with --split=..."
+            if "fold_0" in self.splits:
+                fix = "Choose a fold: tfrecords.fold = 0"
             raise DataError(
                 f"split={split!r} is not in the data set. It has: {known}. "
-                "Use one of these, or convert again with --split=..."
+                f"{fix}"
             )
         return self.splits[split]
 

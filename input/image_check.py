@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
-# The first bytes of what can be stored, and of what is met often enough to be
-# called by its name.
-_STORED = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png"}
-_KNOWN = {
-    b"GIF8": "GIF",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"8BPS": "Photoshop",
-}
-_LONGEST_MAGIC = 12
+# What training reads: TensorFlow decodes them, a JPEG also in part.
+STORED = ("JPEG", "PNG")
+
+# Where in the file the magic is, the magic, and the kind of file.
+_MAGIC = (
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"GIF87a", "GIF"),
+    (0, b"GIF89a", "GIF"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (8, b"WEBP", "WebP"),
+    (4, b"ftypavif", "AVIF"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\xffO\xffQ", "JPEG 2000"),
+)
+# Met often enough to be called by its name.
+_UNSUPPORTED = ((4, b"ftyp", "HEIC"), (0, b"8BPS", "Photoshop"))
+_LONGEST_HEAD = 12
 
 
 class UnreadableImageError(ValueError):
@@ -23,57 +33,98 @@ class UnreadableImageError(ValueError):
 
 
 def looks_like_image(path: str) -> bool:
-    """Whether a file begins like a JPEG or PNG, whatever its name."""
+    """Whether a file begins like an image, whatever its name."""
     try:
         with open(path, "rb") as file:
-            return _stored_format(file.read(_LONGEST_MAGIC)) is not None
+            return _find_kind(file.read(_LONGEST_HEAD)) is not None
     except OSError:
         return True  # reported with its reason when it is read in full
 
 
-def decode(data: bytes) -> tuple[str, np.ndarray]:
+def kind(data: bytes) -> str:
+    """Returns what kind of image a file is by its first bytes.
+
+    Returns:
+        JPEG, PNG, GIF, BMP, TIFF, WebP, AVIF or JPEG 2000.
+
+    Raises:
+        UnreadableImageError: None of them; the message says what it is.
+    """
+    found = _find_kind(data[:_LONGEST_HEAD])
+    if found is not None:
+        return found
+    if not data:
+        raise UnreadableImageError("the file is empty")
+    for start, magic, name in _UNSUPPORTED:
+        if data.startswith(magic, start):
+            raise UnreadableImageError(
+                f"{name} is not supported, convert it to JPEG or PNG"
+            )
+    raise UnreadableImageError(f"not an image, begins with {data[:4].hex(' ')}")
+
+
+def decode(data: bytes) -> np.ndarray:
     """Decodes a JPEG or PNG in full, as the input pipeline will.
 
     The alpha channel of a PNG is dropped, a palette looked up, 16 bits become
     8, and CMYK becomes RGB.
 
     Returns:
-        "jpeg" or "png", and the pixels: uint8 [H, W, C], C = 1 or 3.
+        The pixels: uint8 [H, W, C], C = 1 or 3.
 
     Raises:
-        UnreadableImageError: Another format, truncated or corrupt.
+        UnreadableImageError: Truncated or corrupt.
     """
-    image_format = _stored_format(data)
-    if image_format is None:
-        raise UnreadableImageError(_describe(data))
-    read = tf.io.decode_jpeg if image_format == "jpeg" else tf.io.decode_png
-    try:
-        image = read(data).numpy()
-    except tf.errors.InvalidArgumentError:
-        raise UnreadableImageError(
-            f"truncated or corrupt {image_format.upper()} ({len(data):,} bytes)"
-        ) from None
+    if _find_kind(data[:_LONGEST_HEAD]) == "JPEG":
+        return decode_jpeg(data)
+    image = _decode(tf.io.decode_png, data, "PNG")
     channels = image.shape[2]
-    return image_format, image[..., : channels - 1 + channels % 2]
+    return image[..., : channels - 1 + channels % 2]
 
 
-def _stored_format(data: bytes) -> str | None:
-    for magic, name in _STORED.items():
-        if data.startswith(magic):
-            return name
-    return None
+def decode_jpeg(data: bytes, *, method: str = "", scale: int = 1) -> np.ndarray:
+    """Decodes a JPEG in full.
+
+    Args:
+        data: The file.
+        method: Of the cosine transform, see `tf.io.decode_jpeg`.
+        scale: 1, 2, 4 or 8: height and width are divided by it, rounded up,
+            without decoding more than that takes.
+
+    Returns:
+        uint8 [H, W, C], C = 1 or 3.
+
+    Raises:
+        UnreadableImageError: Truncated or corrupt.
+    """
+
+    def read(contents: bytes) -> tf.Tensor:
+        return tf.io.decode_jpeg(contents, dct_method=method, ratio=scale)
+
+    return _decode(read, data, "JPEG")
 
 
-def _describe(data: bytes) -> str:
-    if not data:
-        return "the file is empty"
-    name = next(
-        (n for magic, n in _KNOWN.items() if data.startswith(magic)), ""
+def corrupt(data: bytes, name: str) -> UnreadableImageError:
+    """Returns the error of a file that is not what it begins like."""
+    return UnreadableImageError(
+        f"truncated or corrupt {name} ({len(data):,} bytes)"
     )
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        name = "WebP"
-    if data[4:8] == b"ftyp":
-        name = "HEIC or AVIF"
-    if name:
-        return f"{name} is not supported, convert it to JPEG or PNG"
-    return f"not an image, begins with {data[:4].hex(' ')}"
+
+
+def _decode(
+    read: Callable[[bytes], tf.Tensor], data: bytes, name: str
+) -> np.ndarray:
+    try:
+        return np.asarray(read(data))
+    except tf.errors.OpError:
+        raise corrupt(data, name) from None
+
+
+def _find_kind(head: bytes) -> str | None:
+    for start, magic, name in _MAGIC:
+        if head.startswith(magic, start):
+            return name
+    # Two letters begin many a text, four zeros after the size none.
+    if head.startswith(b"BM") and head[6:10] == bytes(4):
+        return "BMP"
+    return None

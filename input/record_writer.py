@@ -13,14 +13,16 @@ import dataclasses
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from input import image_check
+from input import transcode
 from input.convert_sources import Picture
 from input.dataset import Shard
+from input.image_check import UnreadableImageError
 from input.tally import Tally
 
 
@@ -32,11 +34,31 @@ class ShardPlan:
         split: The split it belongs to.
         file: Name of the file.
         pictures: What it holds, in order.
+        counts_pixels: Whether the data set's mean and deviation are of it.
     """
 
     split: str
     file: str
     pictures: Sequence[Picture]
+    counts_pixels: bool
+
+
+class Change(NamedTuple):
+    """How much was stored otherwise than found.
+
+    Attributes:
+        images: How many.
+        before: Bytes of the files as found.
+        after: Bytes of what was stored in their place.
+    """
+
+    images: int = 0
+    before: int = 0
+    after: int = 0
+
+    def plus(self, other: Change) -> Change:
+        """Returns the sum of both."""
+        return Change(*map(sum, zip(self, other, strict=True)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +68,16 @@ class ShardResult:
     Attributes:
         split: The split it belongs to.
         shard: The file; it may hold 0 examples if all were unreadable.
-        tally: Statistics of the images in it; pixels of `train` only.
+        tally: Statistics of the images in it; pixels if its plan says so.
         unreadable: Images left out, each as "name: reason".
+        changes: What was stored otherwise than found, by what was done.
     """
 
     split: str
     shard: Shard
     tally: Tally
     unreadable: tuple[str, ...]
+    changes: Mapping[str, Change]
 
 
 def write_shards(
@@ -61,6 +85,7 @@ def write_shards(
     directory: str,
     num_classes: int,
     *,
+    rules: transcode.Rules,
     workers: int,
     advance: Callable[[], None],
 ) -> list[ShardResult]:
@@ -70,6 +95,7 @@ def write_shards(
         plans: The shards.
         directory: Where they go; it exists.
         num_classes: Labels are below it.
+        rules: What is stored of an image.
         workers: Shards written at the same time. A worker holds one image in
             memory. The files do not depend on it.
         advance: Called after every image, from any thread.
@@ -81,9 +107,12 @@ def write_shards(
 
     def write(plan: ShardPlan) -> ShardResult:
         go.wait()
-        return _write(plan, directory, num_classes, advance, stop)
+        return _write(plan, directory, num_classes, rules, advance, stop)
 
-    with futures.ThreadPoolExecutor(workers) as pool:
+    with (
+        transcode.quiet_pillow(),
+        futures.ThreadPoolExecutor(workers) as pool,
+    ):
         try:
             # An interrupt in submit() may leave a thread that the pool does
             # not know of and does not wait for: none writes until all are
@@ -105,37 +134,43 @@ def _write(
     plan: ShardPlan,
     directory: str,
     num_classes: int,
+    rules: transcode.Rules,
     advance: Callable[[], None],
     stop: threading.Event,
 ) -> ShardResult:
     tally = Tally.empty(num_classes)
     unreadable: list[str] = []
+    changes: dict[str, Change] = {}
     if stop.is_set():
-        return ShardResult(plan.split, Shard(plan.file, 0, 0), tally, ())
+        return ShardResult(plan.split, Shard(plan.file, 0, 0), tally, (), {})
     path = os.path.join(directory, plan.file)
     with tf.io.TFRecordWriter(path) as writer:
         for picture in plan.pictures:
             if stop.is_set():
                 break
             try:
-                data = picture.read()
-                image_format, image = image_check.decode(data)
-            except image_check.UnreadableImageError as e:
+                found = picture.read()
+                stored = transcode.store(found, rules)
+            except UnreadableImageError as e:
                 unreadable.append(f"{picture.name}: {e}")
             except OSError as e:
                 unreadable.append(f"{picture.name}: {e.strerror}")
             else:
                 tally.add(
-                    image,
-                    image_format,
+                    stored.pixels,
+                    stored.image_format,
                     picture.label,
-                    pixels=plan.split == "train",
+                    pixels=plan.counts_pixels,
                 )
-                writer.write(_record(picture, data))
+                writer.write(_record(picture, stored.data))
+                if stored.change:
+                    changes[stored.change] = changes.get(
+                        stored.change, Change()
+                    ).plus(Change(1, len(found), len(stored.data)))
             advance()
     size = os.path.getsize(path)
     shard = Shard(plan.file, tally.examples, size, _sha256(path))
-    return ShardResult(plan.split, shard, tally, tuple(unreadable))
+    return ShardResult(plan.split, shard, tally, tuple(unreadable), changes)
 
 
 def _sha256(path: str) -> str:

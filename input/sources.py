@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from input import dataset
+from input import dataset, folds
 
 # Made-up shards of the size that ImageNet's have.
 _SYNTHETIC_SHARD = 1024
@@ -52,20 +52,25 @@ class TFRecords:
 
     Attributes:
         data_dir: Path of the directory; may be on gs://.
+        fold: Of a data set that was converted with --folds=N, the part that
+            becomes `validation`, 0 .. N - 1; the others become `train`.
 
     Raises:
-        errors.DataError: There is no readable dataset.json in it.
+        errors.DataError: There is no readable dataset.json in it, or no such
+            fold.
     """
 
     data_dir: str
+    fold: int | None = None
 
     def __post_init__(self) -> None:
         _ = self.info
 
     @functools.cached_property
     def info(self) -> dataset.DatasetInfo:
-        """The contents of dataset.json."""
-        return dataset.load(self.data_dir)
+        """The contents of dataset.json, of a fold with its train split."""
+        info = dataset.load(self.data_dir)
+        return info if self.fold is None else folds.of(info, self.fold)
 
     def check(self, split: str) -> None:
         """Holds the files of the split against dataset.json."""

@@ -14,6 +14,7 @@ from tests.input.conftest import (
     run_convert,
     write_idx,
 )
+from tests.input.prepared import FEATURES, examples, write
 
 
 def objects(folder: str) -> dict[str, bytes]:
@@ -88,6 +89,46 @@ def test_idx_from_gs(folder: str, tmp_path: pathlib.Path) -> None:
     flags = ("--source=idx", f"--input={folder}/idx")
     assert run_convert(*flags, f"--output={folder}/out") == 0
     assert dataset.load(f"{folder}/out").examples("test") == 10
+
+
+def test_csv_from_gs(folder: str, tmp_path: pathlib.Path, capsys) -> None:
+    names = [f"{i}.png" for i in range(10)]
+    local = make_folder(tmp_path / "photos", names)
+    # As written by people, and as Google's tools write it.
+    lines = [f"{n},{'ab'[i % 2]}" for i, n in enumerate(names[:5])]
+    lines += [f"{folder}/in/{n},{'ab'[i % 2]}" for i, n in enumerate(names[5:])]
+    text = "\n".join(["path,label", *lines])
+    put(local, f"{folder}/in")
+    gcs.write(f"{folder}/in/list.csv", text.encode())
+    (tmp_path / "list.csv").write_text(text)
+    flags = ("--source=csv", "--split=train:1", "--shards=2")
+    for number, more in enumerate(
+        (
+            (f"--input={folder}/in/list.csv",),
+            (f"--input={tmp_path}/list.csv", f"--root={folder}/in"),
+        )
+    ):
+        output = tmp_path / f"out{number}"
+        assert run_convert(*flags, *more, f"--output={output}") == 0
+        assert dataset.load(str(output)).examples("train") == 10
+    assert contents(tmp_path / "out0") == contents(tmp_path / "out1")
+    gcs.remove(f"{folder}/in/3.png")
+    more = (f"--input={folder}/in/list.csv", f"--output={tmp_path}/out2")
+    assert run_convert(*flags, *more) == 3
+    assert "3.png: not found\n" in (error := capsys.readouterr().err)
+    assert f"Paths are relative to {folder}/in;" in error
+    more = (f"--input={folder}/in/none.csv", f"--output={tmp_path}/out2")
+    assert run_convert(*flags, *more) == 2
+    assert f"--input={folder}/in/none.csv: not found" in capsys.readouterr().err
+
+
+def test_tfds_from_gs(folder: str, tmp_path: pathlib.Path) -> None:
+    parts = {"train": examples("train", 10)}
+    put(write(tmp_path, "tiny", FEATURES, parts), f"{folder}/tiny/1.2.0")
+    flags = ("--source=tfds", f"--input={folder}/tiny/1.2.0", "--split=train:1")
+    assert run_convert(*flags, f"--output={folder}/out") == 0
+    assert dataset.load(f"{folder}/out").label_counts == {"train": (5, 5)}
+    assert sorted(gcs.sizes(f"{folder}/out"))[-1].endswith(".tfrecord")
 
 
 def test_what_is_wrong_with_the_input_is_said_of_the_input(

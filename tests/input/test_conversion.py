@@ -6,8 +6,9 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from input import dataset
+from input import conversion, convert_request, dataset
 from tests.input.conftest import (
     contents,
     image_bytes,
@@ -15,6 +16,7 @@ from tests.input.conftest import (
     read_records,
     run_convert,
 )
+from tests.input.pictures import encoded, noise, opened, oriented, photo
 
 CLASSES = [
     f"{c}/{i}.{e}" for c in "ab" for i in range(10) for e in ("jpg", "png")
@@ -48,9 +50,9 @@ def test_class_layout_is_split_by_default(tmp_path):
     assert info.image_format == "mixed"
     records = read_records(output)
     assert sorted(records) == sorted(CLASSES)
-    for name, (_, label, encoded) in records.items():
+    for name, (_, label, data) in records.items():
         assert label == "ab".index(name[0])
-        assert encoded == (root / name).read_bytes()  # as found, to the byte
+        assert data == (root / name).read_bytes()  # as found, to the byte
 
 
 def test_mean_and_std_are_of_the_train_split_alone(tmp_path):
@@ -143,10 +145,10 @@ def test_unreadable_images_fail_the_run(spoilt, tmp_path, capsys):
     assert "4 of 44 images cannot be read:\n" in error
     size = (spoilt / "a" / "cut.jpg").stat().st_size
     for line in (
-        f"  a/cut.jpg: truncated or corrupt JPEG ({size} bytes)\n",
+        f"  a/cut.jpg: truncated or corrupt JPEG ({size} bytes): ",
         "  a/empty.png: the file is empty\n",
         "  b/broken.jpg: No such file or directory\n",
-        "  b/new.webp: WebP is not supported, convert it to JPEG or PNG\n",
+        "  b/new.webp: truncated or corrupt WebP (16 bytes): ",
     ):
         assert line in error
     assert "leave them out with --allow_unreadable=4." in error
@@ -204,6 +206,74 @@ def test_sizes_and_channels_that_differ(tmp_path, capsys):
     make_folder(root, ["b/2.jpg"], (8, 5, 3))
     assert run(root, output, *arguments) == 0
     assert dataset.load(str(output)).channels == 3
+
+
+def test_what_is_stored_otherwise_than_found_is_said(tmp_path, capsys):
+    root = make_folder(tmp_path / "in", CLASSES)
+    found = {
+        "a/x.gif": encoded(noise().quantize(9), "GIF"),
+        "a/y.gif": encoded(noise(40, 3).quantize(9), "GIF"),
+        "a/z.jpg": oriented(photo(), "JPEG", 6),
+        "b/clear.png": encoded(noise(channels=4), "PNG"),
+        "b/bitmap": encoded(noise(), "BMP"),  # without an extension
+    }
+    for name, data in found.items():
+        (root / name).write_bytes(data)
+    assert run(root, tmp_path / "out") == 0
+    records = read_records(tmp_path / "out")
+    for name, (_, _, data) in records.items():
+        assert (data == (root / name).read_bytes()) == (name not in found)
+    assert opened(records["a/z.jpg"][2]).size == (20, 30)
+    lines = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("  re-encoded")
+    ]
+    assert [line.split(";")[0].split(None, 1)[1] for line in lines] == [
+        "2 images, GIF to PNG",
+        "1 images, BMP to PNG",
+        "1 images, JPEG to PNG: turned upright",
+        "1 images, PNG to PNG: laid over white",
+    ]
+    assert run(root, tmp_path / "small", "--max_side=5") == 0
+    assert dataset.load(str(tmp_path / "small")).largest_image == (5, 5)
+    output = capsys.readouterr().out
+    assert "20 images, JPEG to JPEG: shrunk to 5 pixels" in output
+    records = read_records(tmp_path / "small")
+    sizes = {opened(data).size for _, _, data in records.values()}
+    assert sizes == {(5, 4), (5, 1), (5, 3), (3, 5)}
+
+
+def test_growth_is_exact(tmp_path):
+    root = make_folder(tmp_path / "in", ["a/1.png", "b/1.png"])
+    names = [f"a/{i}.gif" for i in range(5)]
+    for name in names:
+        (root / name).write_bytes(encoded(noise().quantize(9), "GIF"))
+    request = convert_request.Request(
+        "folder", str(tmp_path / "out"), str(root), split="train:1"
+    )
+    result = conversion.convert(request)
+    records = read_records(tmp_path / "out")
+    assert result.changes == {
+        "GIF to PNG": (
+            5,
+            sum((root / name).stat().st_size for name in names),
+            sum(len(records[name][2]) for name in names),
+        )
+    }
+
+
+def test_max_pixels(tmp_path, capsys):
+    root = make_folder(tmp_path / "in", CLASSES)
+    (root / "a" / "big.png").write_bytes(
+        encoded(Image.new("1", (30_000, 30_000)), "PNG")
+    )
+    assert run(root, tmp_path / "out") == 3
+    assert (
+        "a/big.png: 30,000 x 30,000 pixels are more than --max_pixels=178956970"
+    ) in capsys.readouterr().err
+    assert run(root, tmp_path / "out", "--max_pixels=41") == 3
+    assert "41 of 41 images cannot be read" in capsys.readouterr().err
 
 
 def test_workers_change_nothing(spoilt, tmp_path):

@@ -141,8 +141,24 @@ def test_scikit_learn_is_absent(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--source is missing. Give one of: digits, idx, folder."),
-        (["--source=tfds"], "--source='tfds' is unknown. Give one of: digits"),
+        ([], "--source is missing. Give one of: digits, idx, folder, csv"),
+        (["--source=json"], "--source='json' is unknown. Give one of: digits"),
+        (["--source=csv"], "--input is missing. Give the manifest, a csv"),
+        (["--source=tfds"], "--input is missing. Give the name of a data set"),
+        (["--source=csv", "--input={tmp}/x"], "/x: not found. Give an exis"),
+        (["--source=csv", "--input={tmp}"], " is a folder. Give the csv"),
+        (["--source=tfds", "--input={tmp}/x"], "/x: not found. Give"),
+        (["--source=tfds", "--input=s3://x"], "only local folders and gs://"),
+        (["--source=digits", "--root=x"], "--root is for --source=csv only"),
+        (["--source=csv", "--data_dir=x"], "--data_dir is for --source=tfds"),
+        (
+            ["--source=csv", "--input={tmp}/file", "--root={tmp}/x"],
+            "--root={tmp}/x: not found.",
+        ),
+        (
+            ["--source=csv", "--input={tmp}/file", "--output={tmp}"],
+            "--output={tmp} holds the pictures or the manifest.",
+        ),
         (["--source=digits"], "--output is missing."),
         (["--source=folder"], "--input is missing."),
         (["--source=idx", "--input=s3://a/b"], "only local folders and gs://"),
@@ -152,11 +168,14 @@ def test_scikit_learn_is_absent(tmp_path, capsys, monkeypatch):
         (["--source=folder", "--input={tmp}"], "one lies in the other"),
         (["--source=digits", "--output={tmp}/file"], "file is a file."),
         (["--source=digits", "--output=/proc"], "is a mount point"),
-        (["--source=digits", "--class_names=a,b"], "for --source=idx only"),
+        (["--source=digits", "--class_names=a,b"], "for --source=idx and csv"),
         (["--source=idx", "--class_names=a,a", "--input={idx}"], "one twice"),
         (["--source=idx", "--class_names=a,,b", "--input={idx}"], "an empty"),
         (["--source=digits", "--split=train:1,x"], "'x' is not NAME:FRACTION"),
         (["--source=digits", "--shards=0"], "shards"),
+        (["--source=digits", "--folds=1"], "folds"),
+        (["--source=digits", "--max_side=0"], "max_side"),
+        (["--source=digits", "--max_pixels=0"], "max_pixels"),
         (["--source=digits", "--seed=x"], "seed=x"),
         (["--source=digits", "--workers=-1"], "workers"),
         (["--source=digits", "--sedd=1"], "Did you mean: seed"),
@@ -176,7 +195,7 @@ def test_wrong_flags_end_with_2(tmp_path, idx, capsys, arguments, message):
     ):
         filled.append(f"--output={tmp_path / 'new' / 'out'}")
     assert run_convert(*filled) == 2
-    assert message in capsys.readouterr().err
+    assert message.format(tmp=tmp_path) in capsys.readouterr().err
     assert sorted(os.listdir(tmp_path)) == ["file", "idx"]
 
 
@@ -197,6 +216,7 @@ def test_help_explains_every_flag(capsys):
     for words in (
         "python -m input.convert --source=folder --input=PHOTOS",
         "train:0.8,validation:0.1,test:0.1",
+        "Pixels of the longer side: larger images are shrunk to it",
         "one per 150 MB and at least 8",
         "Default: one per CPU",
         "--seed: Seed, an integer",

@@ -43,22 +43,21 @@ def jpeg(pixels):
 @pytest.mark.parametrize(("stored", "kept"), [(1, 1), (2, 1), (3, 3), (4, 3)])
 def test_png_without_alpha(stored, kept):
     pixels = np.arange(4 * 5 * stored, dtype=np.uint8).reshape(4, 5, stored)
-    image_format, image = image_check.decode(png(pixels))
-    assert image_format == "png"
+    image = image_check.decode(png(pixels))
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, pixels[..., :kept])
 
 
 def test_png_of_16_bits():
     values = np.array([[0, 255, 256, 65535]], ">u2")
-    _, image = image_check.decode(make_png([values.tobytes()], 16, 0))
+    image = image_check.decode(make_png([values.tobytes()], 16, 0))
     assert image[..., 0].tolist() == [[0, 0, 1, 255]]
 
 
 def test_png_with_a_palette():
     palette = chunk(b"PLTE", bytes([1, 2, 3, 40, 50, 60]))
     rows = [b"\0\1", b"\1\1"]
-    _, image = image_check.decode(make_png(rows, 8, 3, palette))
+    image = image_check.decode(make_png(rows, 8, 3, palette))
     assert image.tolist() == [
         [[1, 2, 3], [40, 50, 60]],
         [[40, 50, 60], [40, 50, 60]],
@@ -68,10 +67,37 @@ def test_png_with_a_palette():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_jpeg(channels):
     data = jpeg(RAMP[..., :channels])
-    image_format, image = image_check.decode(data)
-    assert image_format == "jpeg"
+    image = image_check.decode(data)
     np.testing.assert_array_equal(image, tf.io.decode_jpeg(data).numpy())
     assert image.shape == (20, 30, channels)
+
+
+@pytest.mark.parametrize(
+    ("scale", "shape"), [(1, (20, 30)), (2, (10, 15)), (8, (3, 4))]
+)
+def test_jpeg_at_a_scale(scale, shape):
+    image = image_check.decode_jpeg(jpeg(RAMP), scale=scale)
+    assert image.shape == (*shape, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (jpeg(RAMP), "JPEG"),
+        (png(RAMP), "PNG"),
+        (b"GIF87a", "GIF"),
+        (b"GIF89a", "GIF"),
+        (b"BM\x99\0\0\0\0\0\0\0", "BMP"),
+        (b"II*\0", "TIFF"),
+        (b"MM\0*", "TIFF"),
+        (b"RIFF....WEBPVP8 ", "WebP"),
+        (b"\0\0\0 ftypavif", "AVIF"),
+        (b"\0\0\0\x0cjP  \r\n", "JPEG 2000"),
+        (b"\xffO\xffQ", "JPEG 2000"),
+    ],
+)
+def test_kind(data, kind):
+    assert image_check.kind(data) == kind
 
 
 @pytest.mark.parametrize(
@@ -79,11 +105,19 @@ def test_jpeg(channels):
     [
         (b"", "the file is empty"),
         (b"<html>", "not an image, begins with 3c 68 74 6d"),
-        (b"GIF89a...", "GIF is not supported, convert it to JPEG or PNG"),
-        (b"BM......", "BMP is not supported"),
-        (b"II*\0....", "TIFF is not supported"),
-        (b"RIFF....WEBPVP8 ", "WebP is not supported"),
-        (b"\0\0\0 ftypheic", "HEIC or AVIF is not supported"),
+        (b"BMW, Mercedes", "not an image, begins with 42 4d 57 2c"),
+        (b"\0\0\0 ftypheic", "HEIC is not supported, convert it to JPEG"),
+        (b"8BPS\0\1", "Photoshop is not supported"),
+    ],
+)
+def test_no_kind(data, reason):
+    with pytest.raises(image_check.UnreadableImageError, match=reason):
+        image_check.kind(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
         (b"\xff\xd8\xff\xe0", r"truncated or corrupt JPEG \(4 bytes\)"),
         (jpeg(RAMP)[:-1], "truncated or corrupt JPEG"),
         (jpeg(RAMP)[:-40], "truncated or corrupt JPEG"),
@@ -110,6 +144,7 @@ def test_looks_like_image(tmp_path):
     for data, expected in (
         (jpeg(RAMP), True),
         (png(RAMP), True),
+        (b"GIF89a", True),
         (b"text", False),
         (b"", False),
     ):

@@ -1,0 +1,131 @@
+"""The `csv` source of `input.convert`: a manifest of paths and labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from input.convert_folder import SPLIT_NAMES
+from input.convert_sources import DEFAULT_SPLIT, Picture, Source
+from input.errors import DataError
+from input.manifest import Manifest, Row
+
+_NAMES_IN_MESSAGE = 20
+
+
+def read_csv(
+    manifest: str,
+    data: bytes,
+    root: str,
+    *,
+    aliases: Sequence[str] = (),
+    class_names: Sequence[str] = (),
+) -> Source:
+    """Reads a manifest: the columns path, label and, if wanted, split.
+
+    The first line names the columns, in any order; others are ignored. Labels
+    are class names, or, if all are integers, numbers from 0.
+
+    Args:
+        manifest: What the user calls the file.
+        data: Its content: UTF-8, with or without a byte order mark; commas,
+            semicolons or tabs between the columns.
+        root: The folder that paths are relative to.
+        aliases: Other names of `root` that paths may begin with.
+        class_names: Names of the labels 0, 1, ...; if empty, the names found,
+            sorted, or the numbers themselves.
+
+    Raises:
+        DataError: Lines are wrong; the message lists them with their numbers.
+    """
+    reader = Manifest(manifest, (root, *aliases))
+    rows = list(reader.rows(data))
+    names, labels = _labels(reader, rows, class_names)
+    splits: dict[str, list[Picture]] = {}
+    for row, label in zip(rows, labels, strict=True):
+        picture = Picture(row.path, label, row.size, root)
+        splits.setdefault(row.split, []).append(picture)
+    reader.finish()
+    _check_splits(manifest, splits, names)
+    order = dict.fromkeys(SPLIT_NAMES.values())
+    return Source(
+        splits={split: splits[split] for split in order if split in splits},
+        class_names=names,
+        default_split="" if reader.has_splits else DEFAULT_SPLIT,
+    )
+
+
+def _labels(
+    reader: Manifest, rows: Sequence[Row], class_names: Sequence[str]
+) -> tuple[tuple[str, ...], list[int]]:
+    """Returns the class names and the label of each row."""
+    texts = {row.label for row in rows}
+    if texts and all(re.fullmatch(r"[+-]?[0-9]+", text) for text in texts):
+        return _integer_labels(reader, rows, class_names)
+    names = tuple(class_names) or tuple(sorted(texts))
+    numbers = {name: label for label, name in enumerate(names)}
+    labels = []
+    for row in rows:
+        labels.append(numbers.get(row.label, -1))
+        if row.label not in numbers:
+            reader.complain(
+                row.line, f"label {row.label!r} is not among --class_names"
+            )
+    return names, labels
+
+
+def _integer_labels(
+    reader: Manifest, rows: Sequence[Row], class_names: Sequence[str]
+) -> tuple[tuple[str, ...], list[int]]:
+    labels = [int(row.label) for row in rows]
+    count = len(class_names) or max(labels) + 1
+    for row, label in zip(rows, labels, strict=True):
+        if label < 0:
+            reader.complain(row.line, f"label {label} is below 0")
+        elif label >= count:
+            reader.complain(
+                row.line,
+                f"label {label} has no name: --class_names has {count}",
+            )
+    reader.finish()
+    if not class_names:
+        missing = sorted(set(range(count)) - set(labels))
+        if missing:
+            raise DataError(
+                f"The labels must be 0, 1, ... without gaps, but of 0 .. "
+                f"{count - 1} there is no {_some(missing)}. Number the classes "
+                "from 0, or give all their names with --class_names."
+            )
+    return tuple(class_names) or tuple(map(str, range(count))), labels
+
+
+def _check_splits(
+    manifest: str, splits: Mapping[str, Sequence[Picture]], names: Sequence[str]
+) -> None:
+    if not splits:
+        raise DataError(f"{manifest} names no images below its first line.")
+    if "train" not in splits:
+        raise DataError(
+            f"{manifest} has the splits {', '.join(splits)} but no line with "
+            "split=train. Add some."
+        )
+    if len(names) < 2:
+        raise DataError(
+            f"{manifest}: found {len(names)} class(es) "
+            f"({', '.join(names)}), but at least 2 are needed."
+        )
+    known = {picture.label for picture in splits["train"]}
+    for split, pictures in splits.items():
+        unknown = {p.label for p in pictures} - known
+        if unknown:
+            raise DataError(
+                f"{manifest}: the split {split!r} has classes that are missing "
+                f"in train: {_some([names[i] for i in sorted(unknown)])}. Add "
+                "images of them to train, or delete their lines."
+            )
+
+
+def _some(values: Sequence[object]) -> str:
+    shown = ", ".join(map(str, values[:_NAMES_IN_MESSAGE]))
+    more = len(values) - _NAMES_IN_MESSAGE
+    return f"{shown} and {more:,} more" if more > 0 else shown
