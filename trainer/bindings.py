@@ -4,7 +4,14 @@ The only list of them. Everything here is plain Python that knows nothing of
 gin; to make a new model, decoder or augmentation available, add its line.
 """
 
-from input import augment, decode, pipeline, sources
+from input import (
+    augment,
+    decode,
+    imagenet_records,
+    pipeline,
+    sources,
+    tfds_directory,
+)
 from models import resnet, simple_cnn
 from trainer import (
     config,
@@ -22,6 +29,8 @@ _NAMES = (
     ("input", "eval_data", pipeline.EvalData),
     ("input", "test_data", pipeline.EvalData),
     ("input", "tfrecords", sources.TFRecords),
+    ("input", "imagenet_records", imagenet_records.ImagenetRecords),
+    ("input", "tfds", tfds_directory.TfdsDirectory),
     ("input", "synthetic", sources.Synthetic),
     ("input", "as_stored", decode.AsStored),
     ("input", "random_resized_crop", decode.RandomResizedCrop),
