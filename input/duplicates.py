@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -48,10 +50,9 @@ class Groups:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return self.members[self.starts[index] : self.starts[index + 1]]
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for start, end in itertools.pairwise(self.starts):
+            yield self.members[start:end]
 
 
 def digest(data: bytes | np.ndarray) -> bytes:
@@ -62,8 +63,9 @@ def digest(data: bytes | np.ndarray) -> bytes:
     made = hashlib.blake2b(digest_size=16)
     if isinstance(data, np.ndarray):
         made.update(repr(data.shape).encode())
-        data = np.ascontiguousarray(data)
-    made.update(data)
+        made.update(np.ascontiguousarray(data).data)
+    else:
+        made.update(data)
     return made.digest()
 
 
