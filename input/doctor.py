@@ -57,7 +57,7 @@ _DEFAULTS = {"source": "tfrecords", "image": "image", "label": "label"}
 # Name: default, least value, greatest value, text.
 _NUMBER_FLAGS: dict[str, tuple[int | None, int, int | None, str]] = {
     "near_distance": (
-        4,
+        6,
         0,
         16,
         "Bits, of the 128 of a difference hash, that may differ between "

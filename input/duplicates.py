@@ -28,8 +28,9 @@ _NOISE = 1.0
 # Fewer places than this where the brightness changes: as good as a blank page,
 # which looks like any other.
 _LEAST_CHANGES = 16
-# Up to here all pairs of a bucket are compared, beyond it is divided again.
-_CROWDED = 512
+# Members of a bucket that one is compared with. A million photos have few
+# buckets that hold more; drawings on white paper have many.
+_NEIGHBOURS = 256
 _BUFFERED_PAIRS = 1 << 20
 
 
@@ -121,7 +122,9 @@ def exact(digests: np.ndarray) -> Groups:
 def near(looks: np.ndarray, candidates: np.ndarray, distance: int) -> Groups:
     """Returns the examples whose difference hashes are nearly equal.
 
-    Those in a group are linked: each is near to some other, not to all. Beyond
+    Those in a group are linked: each is near to some other, not to all. Where
+    more than 256 hashes agree in a band, each is compared with its neighbours
+    in one order for each band, and a pair may be missed; else none is. Beyond
     a few arrays as long as `looks`, the search takes memory for a million
     pairs.
 
@@ -182,64 +185,52 @@ class _Search:
         self._buffered = 0
 
     def run(self) -> None:
-        """Finds all pairs that are near."""
+        """Finds the pairs that are near."""
+        bands = self._distance + 1
         if self._distance:
-            members = np.arange(len(self._hashes))
-            self._divide(members, np.arange(BITS))
+            # Every so many bits: those side by side are much alike, and would
+            # put half of all pictures into one bucket.
+            keys = self._keys(np.arange(0, BITS, bands))
+            for i in range(bands):
+                following = self._keys(np.arange((i + 1) % bands, BITS, bands))
+                self._compare(keys, following)
+                keys = following
         self._link()
 
     def roots(self) -> np.ndarray:
         """Returns for each hash the least one that it is linked to."""
         return self._parents
 
-    def _divide(self, members: np.ndarray, positions: np.ndarray) -> None:
-        """Compares the members that agree in one band of some bits.
-
-        Args:
-            members: Numbers of hashes; they agree in all other bits.
-            positions: Numbers of the bits that are left.
-        """
-        bands = self._distance + 1
-        for i in range(bands):
-            # Every so many bits: those side by side are much alike, and would
-            # put half of all pictures into one bucket.
-            band = positions[i::bands]
-            keys = self._keys(members, band)
-            order = np.argsort(keys, kind="stable")
-            sorted_members, keys = members[order], keys[order]
-            bounds = np.flatnonzero(np.diff(keys)) + 1
-            starts = np.concatenate([[0], bounds])
-            sizes = np.diff(np.concatenate([starts, [len(keys)]]))
-            rest = np.setdiff1d(positions, band)
-            for j in np.flatnonzero(sizes > _CROWDED):
-                part = slice(starts[j], starts[j] + sizes[j])
-                crowd = sorted_members[part]
-                if len(band) and len(rest) >= bands:
-                    self._divide(crowd, rest)
-                else:
-                    self._compare(crowd, np.zeros(len(crowd), np.uint64))
-            few = np.repeat(sizes <= _CROWDED, sizes)
-            self._compare(sorted_members[few], keys[few])
-
-    def _keys(self, members: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    def _keys(self, positions: np.ndarray) -> np.ndarray:
         """Returns some bits of each hash, as uint64."""
-        keys = np.zeros(len(members), np.uint64)
+        keys = np.zeros(len(self._hashes), np.uint64)
+        # Of a band of more than 64 bits, the first leave: the buckets become
+        # larger, and nothing is missed.
         for position in positions:
             word, bit = divmod(int(position), 64)
-            bits = self._hashes[members, word] >> np.uint64(bit)
+            bits = self._hashes[:, word] >> np.uint64(bit)
             keys = keys << np.uint64(1) | (bits & np.uint64(1))
         return keys
 
-    def _compare(self, members: np.ndarray, keys: np.ndarray) -> None:
-        """Notes the near pairs among members of equal keys, in key order."""
+    def _compare(self, keys: np.ndarray, following: np.ndarray) -> None:
+        """Notes the near pairs among hashes with equal keys.
+
+        Args:
+            keys: uint64, a band of each hash.
+            following: The next band, in the order of which those of a bucket
+                are put: of a crowded one, only neighbours are compared.
+        """
+        hashes = self._hashes
+        members = np.lexsort((hashes[:, 1], hashes[:, 0], following, keys))
+        keys = keys[members]
         # In this order the words of a bucket lie side by side in memory.
-        words = self._hashes[members].T.copy()  # [2, members]
+        words = hashes[members].T.copy()  # [2, members]
         left = np.arange(len(members))
-        lag = 0
-        while len(left):
-            lag += 1
+        for lag in range(1, _NEIGHBOURS + 1):
             left = left[: np.searchsorted(left, len(members) - lag)]
             left = left[keys[left] == keys[left + lag]]
+            if not len(left):
+                break
             close, apart = left, np.zeros(len(left), np.int64)
             for word in words:
                 apart += _bit_count(word[close] ^ word[close + lag])

@@ -17,6 +17,10 @@ OUT_OF_RANGE = "labels out of range"
 UNDECODABLE = "images that cannot be decoded"
 TOO_LARGE = "images that are too large to decode"
 
+# Where the number of classes is not known: a label that was damaged in memory
+# must not make a histogram of 16 GB.
+_MOST_CLASSES = 1 << 20
+
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
@@ -77,10 +81,10 @@ def row(record: bytes, rules: Rules, tally: Tally) -> tuple[object, ...]:
             f"one {rules.fields.label!r} (int64)",
         )
     encoded, label, _ = parsed
-    if label < 0 or label >= (rules.num_classes or 1 << 31):
+    classes = rules.num_classes or _MOST_CLASSES
+    if not 0 <= label < classes:
         raise DefectError(
-            OUT_OF_RANGE,
-            f"label {label} is not in [0, {rules.num_classes or '2^31'})",
+            OUT_OF_RANGE, f"label {label} is not in [0, {classes})"
         )
     try:
         height, width = image_size(encoded)
