@@ -42,7 +42,8 @@ _TEXT_FLAGS = {
     "source": "How the data set is laid out: tfrecords (as input.convert "
     "writes it), imagenet_records (train-00000-of-01024) or tfds (prepared by "
     "TensorFlow Datasets).",
-    "json": "File for all that was found, up to 1,000 lines of each kind.",
+    "json": "File for all that was found: up to 1,000 places of each kind, or "
+    "200 sets of pictures.",
     "html": "File for a page that shows the first 50 sets of copies and of "
     "pictures that look alike.",
     "fix": "Folder for a clean copy of the data set, to be made: without "

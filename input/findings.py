@@ -18,8 +18,10 @@ from input import (
     subject,
 )
 
-# Lines kept of each finding; all are counted.
+# Lines kept of each finding; all are counted. For its name, each member of a
+# set of pictures is read again.
 _KEPT = 1000
+_SETS_KEPT = 200
 _MEMBERS_SHOWN = 4
 # Grey levels of 0..255: decoders of different versions round differently.
 _TOLERANCE = 0.02
@@ -235,7 +237,7 @@ def _grouped(
     wrong: bool = True,
 ) -> Finding:
     lines = []
-    for group in itertools.islice(groups, _KEPT):
+    for group in itertools.islice(groups, _SETS_KEPT):
         shown = [name(of, found, i) for i in group[:_MEMBERS_SHOWN]]
         if len(group) > len(shown):
             shown.append(f"and {len(group) - len(shown):,} more")

@@ -77,7 +77,7 @@ def of_tfrecords(directory: str) -> Subject:
     present = _listing(directory)
     try:
         info = dataset.load(directory)
-    except errors.DataError as e:
+    except (errors.DataError, OSError) as e:
         files = [
             examine.File(
                 match[1], name, os.path.join(directory, name), present[name]
