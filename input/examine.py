@@ -19,7 +19,7 @@ import tensorflow as tf
 from input import dataset, frames, record_check
 from input.tally import Tally
 
-CORRUPT = "corrupt records"
+CORRUPT = "places with corrupt records"
 UNREADABLE = "files that cannot be read"
 
 _CHUNK_BYTES = 4 << 20
@@ -191,7 +191,8 @@ def examine(
     with futures.ThreadPoolExecutor(workers) as pool:
         checksums = []
         for number, file in enumerate(files):
-            for found in _chunks(file, defects):
+            problems = Defects()
+            for found in _chunks(file, problems):
                 task = pool.submit(
                     _examine, number, file, found, rules, advance
                 )
@@ -199,6 +200,9 @@ def examine(
                 waiting.append((file.split, task))
                 if len(waiting) > _CHUNKS_AHEAD * workers:
                     collect()
+            # In its turn, so that the order does not depend on the workers.
+            task = pool.submit(_Part, [], problems, Tally.empty(1))
+            waiting.append((file.split, task))
             checksums.append(pool.submit(_sha256, file))
         while waiting:
             collect()
@@ -208,13 +212,18 @@ def examine(
     return Examination(files, table, defects, records, sha256, tallies)
 
 
-def _chunks(file: File, defects: Defects) -> Iterator[list[frames.Frame]]:
-    """Yields the frames of a file in parts that fit into memory."""
+def _chunks(file: File, problems: Defects) -> Iterator[list[frames.Frame]]:
+    """Yields the frames of a file in parts that fit into memory.
+
+    Args:
+        file: The file.
+        problems: What ends the reading early is noted there.
+    """
     size = max(file.bytes, file.recorded.bytes if file.recorded else 0)
     expected = file.recorded.examples if file.recorded else 0
     offset = seen = 0
     if not file.bytes:
-        defects.note(UNREADABLE, file, 0, "the file is empty")
+        problems.note(UNREADABLE, file, 0, "the file is empty")
         return
     while offset < file.bytes:
         try:
@@ -226,7 +235,7 @@ def _chunks(file: File, defects: Defects) -> Iterator[list[frames.Frame]]:
                 max_bytes=_CHUNK_BYTES,
             )
         except tf.errors.OpError as e:
-            defects.note(UNREADABLE, file, offset, e.message.splitlines()[0])
+            problems.note(UNREADABLE, file, offset, e.message.splitlines()[0])
             return
         if stretch.frames:
             yield stretch.frames
@@ -235,7 +244,7 @@ def _chunks(file: File, defects: Defects) -> Iterator[list[frames.Frame]]:
             lost = "all that follows is lost"
             if expected > seen:
                 lost = f"{expected - seen:,} records are lost"
-            defects.note(CORRUPT, file, offset, f"{stretch.problem}; {lost}")
+            problems.note(CORRUPT, file, offset, f"{stretch.problem}; {lost}")
             return
 
 

@@ -97,6 +97,8 @@ def row(record: bytes, rules: Rules, tally: Tally) -> tuple[object, ...]:
         image_format, image = image_check.decode(encoded)
     except image_check.UnreadableImageError as e:
         raise DefectError(UNDECODABLE, str(e)) from e
+    except tf.errors.OpError as e:
+        raise DefectError(UNDECODABLE, e.message.splitlines()[0]) from e
     tally.add(image, image_format, 0, pixels=True)
     looks, comparable = duplicates.look(image)
     return (

@@ -10,7 +10,7 @@ import zlib
 import pytest
 import tensorflow as tf
 
-from input import dataset, doctor, pipeline, sources, spec
+from input import dataset, doctor, frames, pipeline, sources, spec
 from tests.input import damaged, foreign
 from tests.input.conftest import contents, run_convert
 from tests.input.test_duplicates import photo
@@ -73,7 +73,12 @@ def shard(data: pathlib.Path, split: str = "train", number: int = 1):
 
 
 def records(path: pathlib.Path) -> list[bytes]:
-    return [r.numpy() for r in tf.data.TFRecordDataset(str(path))]
+    size = path.stat().st_size
+    found = frames.read(
+        str(path), size=size, offset=0, count=size, max_bytes=size
+    )
+    assert found.end == size
+    return [frame.record for frame in found.frames]
 
 
 def rewrite(data: pathlib.Path, path: pathlib.Path, kept: list[bytes]) -> None:
@@ -208,7 +213,10 @@ def test_damaged_files(data, harm, line, others) -> None:
     assert code == 3
     kinds = set(found["findings"])
     (damage,) = kinds - {"files that are not as recorded"}
-    assert damage in ("corrupt records", "files that cannot be read")
+    assert damage in (
+        "places with corrupt records",
+        "files that cannot be read",
+    )
     (told,) = found["findings"][damage]["lines"]
     assert told == f"{path.name} " + line.format(offset=offset)
     changes = found["findings"]["files that are not as recorded"]["lines"]
@@ -503,7 +511,7 @@ def test_foreign_layouts(source: str, tmp_path: pathlib.Path) -> None:
     flipped(path, 11, 50)
     code, found = examined(folder, *flags)
     assert code == 3
-    assert set(found["findings"]) == {"corrupt records"}
+    assert set(found["findings"]) == {"places with corrupt records"}
     assert found["splits"]["train"]["label_counts"] == counts
     info = dataset.load(str(tmp_path / "clean"))
     assert info.examples("train") == 11
@@ -546,6 +554,16 @@ def test_no_data_set(tmp_path: pathlib.Path, capsys) -> None:
     assert "the folder has no dataset.json" in capsys.readouterr().err
     assert run("--source=imagenet_records", tmp_path) == 3
     assert "no file is named like" in capsys.readouterr().err
+
+
+def test_nothing_can_be_read(data: pathlib.Path) -> None:
+    for path in data.glob("*.tfrecord"):
+        path.write_bytes(b"")
+    code, found = examined(data)
+    assert (code, found["examples"]) == (3, 0)
+    assert found["findings"]["files that cannot be read"]["count"] == 9
+    assert run(data, f"--fix={data.parent / 'clean'}") == 3
+    assert not (data.parent / "clean").exists()
 
 
 def test_help(capsys) -> None:
