@@ -20,12 +20,12 @@ from absl import app, flags
 from benchmarks import seek, tables
 from input import conversion, examine, findings, record_check, subject
 
-_SHARDS = flags.DEFINE_integer("shards", 8, "Files.", lower_bound=1)
-_RECORDS = flags.DEFINE_integer(
-    "records", 128, "Images in each file.", lower_bound=1
+_FILES = flags.DEFINE_integer("files", 8, "Files.", lower_bound=1)
+_PICTURES = flags.DEFINE_integer(
+    "pictures", 128, "Images in each file.", lower_bound=1
 )
-_ROUNDS = flags.DEFINE_integer(
-    "rounds", 5, "Times to measure; medians are shown.", lower_bound=1
+_TURNS = flags.DEFINE_integer(
+    "turns", 5, "Times to measure; medians are shown.", lower_bound=1
 )
 
 READ, DECODE = "reading the records", "reading and decoding, tf.data"
@@ -38,8 +38,8 @@ def main(arguments: Sequence[str]) -> None:
         raise app.UsageError(f"{arguments[1]!r} is not a flag.")
     print(tables.conditions())
     with tempfile.TemporaryDirectory() as folder:
-        info = seek.write(pathlib.Path(folder), _SHARDS.value, _RECORDS.value)
-        seconds = measure(folder, _ROUNDS.value)
+        info = seek.write(pathlib.Path(folder), _FILES.value, _PICTURES.value)
+        seconds = measure(folder, _TURNS.value)
         records = info.examples("train")
         total = sum(shard.bytes for shard in info.shards("train"))
         print(

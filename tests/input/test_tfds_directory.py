@@ -124,7 +124,7 @@ def test_truncated_file(pets: pathlib.Path) -> None:
         .as_numpy_iterator()
     )
     (lost,) = data.ledger.unreported()
-    assert lost.reason == "the file is truncated here"
+    assert lost.reason == "the length of a record is damaged"
     assert lost.records == 19 - found[0]["mask"].sum() == 10
 
 
