@@ -56,7 +56,8 @@ class DatasetInfo:
             number of channels, 1 (grey) or 3 (RGB).
         channel_std: standard deviation of the same pixels, 0..255.
         fingerprint: see `fingerprint`.
-        label_counts: examples of each class, per split.
+        label_counts: examples of each class, per split; a split that is
+            missing here, as in layouts without dataset.json, was not counted.
         image_format: "png", "jpeg", or "mixed" if both occur.
         smallest_image: least height and least width of any image, in pixels.
         largest_image: greatest height and greatest width, in pixels.

@@ -8,18 +8,22 @@ it says where the next frame begins.
 Format: https://www.tensorflow.org/tutorials/load_data/tfrecord
 """
 
+import contextlib
+import os
 import struct
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import google_crc32c
 import tensorflow as tf
 
-from input import errors
+from input import errors, gcs
 
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 _HEADER = _LENGTH.size + _CHECKSUM.size
 _MASK_DELTA = 0xA282EAD8
+_ANY_LENGTH = 1 << 64
 
 
 class Frame(NamedTuple):
@@ -48,7 +52,14 @@ class Stretch(NamedTuple):
     problem: str
 
 
-def read(path: str, *, size: int, offset: int, count: int) -> Stretch:
+def read(
+    path: str,
+    *,
+    size: int,
+    offset: int,
+    count: int,
+    max_bytes: int | None = None,
+) -> Stretch:
     """Reads frames of a file.
 
     Args:
@@ -56,16 +67,18 @@ def read(path: str, *, size: int, offset: int, count: int) -> Stretch:
         size: Bytes that the file should have. No frame goes beyond.
         offset: Where a frame begins.
         count: Frames to read.
+        max_bytes: No further frame is read once they have this many.
 
     Raises:
         errors.DataError: Whether the file is damaged cannot be told: it may
             not be read, or the disk does not answer.
     """
     found: list[Frame] = []
+    end = size if max_bytes is None else offset + max_bytes
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             file.seek(offset)
-            while len(found) < count:
+            while len(found) < count and (offset < end or not found):
                 header = file.read(_HEADER)
                 problem = _problem(header, size - offset)
                 if problem:
@@ -90,6 +103,70 @@ def read(path: str, *, size: int, offset: int, count: int) -> Stretch:
             "disk, the network or the permissions, then run again."
         ) from error
     return Stretch(found, offset, "")
+
+
+class Extent(NamedTuple):
+    """How far the frames of a file go.
+
+    Attributes:
+        frames: How many there are, whether their records are whole or not.
+        end: Offset of the byte after the last of them.
+        problem: Why no frame can be read from `end` on, or "" where that is
+            the end of the file.
+    """
+
+    frames: int
+    end: int
+    problem: str
+
+
+def count(path: str, *, size: int) -> Extent:
+    """Counts the frames of a file by their lengths; reads no record.
+
+    Of a local file 12 bytes a record are read.
+
+    Args:
+        path: May be on gs://, where the whole file is read.
+        size: Bytes of the file.
+
+    Raises:
+        OSError: A local file cannot be read.
+        tf.errors.OpError: A remote file cannot be read.
+    """
+    frames = offset = 0
+    with _random_access(path) as read_at:
+        while offset < size:
+            header = read_at(offset, _HEADER)
+            # A right length that goes beyond the end: what follows is missing.
+            problem = _problem(header, _ANY_LENGTH)
+            if problem:
+                return Extent(frames, offset, problem)
+            (length,) = _LENGTH.unpack_from(header)
+            end = offset + _HEADER + length + _CHECKSUM.size
+            if end > size:
+                return Extent(frames, offset, "the file is truncated here")
+            frames, offset = frames + 1, end
+    return Extent(frames, offset, "" if frames else "the file is empty")
+
+
+@contextlib.contextmanager
+def _random_access(path: str) -> Iterator[Callable[[int, int], bytes]]:
+    """Yields a function that reads some bytes at an offset."""
+    if gcs.is_remote(path):
+        with tf.io.gfile.GFile(path, "rb") as remote:
+
+            def read_at(offset: int, length: int) -> bytes:
+                remote.seek(offset)
+                return remote.read(length)
+
+            yield read_at
+        return
+    # GFile would read half a megabyte at each offset.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield lambda offset, length: os.pread(descriptor, length, offset)
+    finally:
+        os.close(descriptor)
 
 
 def _problem(header: bytes, room: int) -> str:

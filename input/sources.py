@@ -1,5 +1,6 @@
 """Where examples come from: shards of records, and how to read one record."""
 
+import abc
 import dataclasses
 import functools
 import os
@@ -47,7 +48,105 @@ class Source(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class TFRecords:
+class Fields:
+    """Under which names a tf.train.Example holds what is needed of it.
+
+    Attributes:
+        image: The encoded image, bytes.
+        label: The class, int64.
+        name: What people call the image, bytes; "" where there is no such
+            thing. It may be missing in a record.
+        label_offset: Number of the first class; it becomes 0.
+    """
+
+    image: str = "image/encoded"
+    label: str = "image/class/label"
+    name: str = "image/filename"
+    label_offset: int = 0
+
+
+class RecordFiles(abc.ABC):
+    """A data set in TFRecord files, whoever has written them.
+
+    A source that reads another layout gives its `info`, its `directory` and
+    its `fields`; everything else follows from them.
+    """
+
+    @property
+    @abc.abstractmethod
+    def info(self) -> dataset.DatasetInfo:
+        """What is known of the data set before it is read."""
+
+    @property
+    @abc.abstractmethod
+    def directory(self) -> str:
+        """The folder that all files are in."""
+
+    @property
+    def fields(self) -> Fields:
+        """Where an example is in a record."""
+        return Fields()
+
+    def check(self, split: str) -> None:
+        """Holds the files of the split against what is known of them.
+
+        Raises:
+            errors.DataError: Unknown or empty split; files that are missing
+                or of another size.
+        """
+        dataset.verify(self.info, self.directory, split)
+
+    def paths(self, split: str) -> tuple[str, ...]:
+        """Returns the files of the split."""
+        return tuple(
+            os.path.join(self.directory, shard.file)
+            for shard in self.info.shards(split)
+        )
+
+    def read(self, split: str, shard: tf.Tensor) -> tf.data.Dataset:
+        """Returns the serialised tf.train.Examples of one file."""
+        paths = tf.constant(self.paths(split))
+        # 8 MiB reads: on gs:// each is a request.
+        return tf.data.TFRecordDataset(paths[shard], buffer_size=8 << 20)
+
+    def parse(
+        self,
+        record: tf.Tensor,
+        read_image: ReadImage,
+        shape: tuple[int, int, int],
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Reads image and label where `fields` says they are."""
+        fields = self.fields
+        features = tf.io.parse_single_example(
+            record,
+            {
+                fields.image: tf.io.FixedLenFeature([], tf.string),
+                fields.label: tf.io.FixedLenFeature([], tf.int64),
+            },
+        )
+        label = tf.cast(features[fields.label], tf.int32)
+        if fields.label_offset:
+            label -= fields.label_offset
+        return read_image(features[fields.image]), label
+
+    def names(self, split: str, indices: Sequence[int]) -> list[str]:
+        """Reads the names of the examples; "" for those without one."""
+        sizes = [shard.examples for shard in self.info.splits[split]]
+        ends = np.cumsum(sizes)
+        found = []
+        for index in indices:
+            shard = int(np.searchsorted(ends, index, side="right"))
+            records = self.read(split, tf.constant(shard, tf.int64))
+            inside = index - int(ends[shard] - sizes[shard])
+            record = next(iter(records.skip(inside).take(1)))
+            parsed = tf.train.Example.FromString(record.numpy())
+            names = parsed.features.feature[self.fields.name].bytes_list.value
+            found.append(names[0].decode(errors="replace") if names else "")
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class TFRecords(RecordFiles):
     """A directory that `input.convert` has written.
 
     Attributes:
@@ -72,54 +171,10 @@ class TFRecords:
         info = dataset.load(self.data_dir)
         return info if self.fold is None else folds.of(info, self.fold)
 
-    def check(self, split: str) -> None:
-        """Holds the files of the split against dataset.json."""
-        dataset.verify(self.info, self.data_dir, split)
-
-    def paths(self, split: str) -> tuple[str, ...]:
-        """Returns the files of the split."""
-        return tuple(
-            os.path.join(self.data_dir, shard.file)
-            for shard in self.info.shards(split)
-        )
-
-    def read(self, split: str, shard: tf.Tensor) -> tf.data.Dataset:
-        """Returns the serialised tf.train.Examples of one file."""
-        paths = tf.constant(self.paths(split))
-        # 8 MiB reads: on gs:// each is a request.
-        return tf.data.TFRecordDataset(paths[shard], buffer_size=8 << 20)
-
-    def parse(
-        self,
-        record: tf.Tensor,
-        read_image: ReadImage,
-        shape: tuple[int, int, int],
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Reads `image/encoded` and `image/class/label`."""
-        features = tf.io.parse_single_example(
-            record,
-            {
-                "image/encoded": tf.io.FixedLenFeature([], tf.string),
-                "image/class/label": tf.io.FixedLenFeature([], tf.int64),
-            },
-        )
-        label = tf.cast(features["image/class/label"], tf.int32)
-        return read_image(features["image/encoded"]), label
-
-    def names(self, split: str, indices: Sequence[int]) -> list[str]:
-        """Reads `image/filename` of the examples."""
-        sizes = [shard.examples for shard in self.info.splits[split]]
-        ends = np.cumsum(sizes)
-        found = []
-        for index in indices:
-            shard = int(np.searchsorted(ends, index, side="right"))
-            records = self.read(split, tf.constant(shard, tf.int64))
-            inside = index - int(ends[shard] - sizes[shard])
-            record = next(iter(records.skip(inside).take(1)))
-            parsed = tf.train.Example.FromString(record.numpy())
-            names = parsed.features.feature["image/filename"].bytes_list.value
-            found.append(names[0].decode(errors="replace") if names else "")
-        return found
+    @property
+    def directory(self) -> str:
+        """The folder that holds dataset.json."""
+        return self.data_dir
 
 
 @dataclasses.dataclass(frozen=True)

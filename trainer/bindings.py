@@ -10,11 +10,13 @@ from input import (
     decode,
     erasing,
     geometry,
+    imagenet_records,
     mixing,
     pipeline,
     policies,
     sampling,
     sources,
+    tfds_directory,
 )
 from models import resnet, simple_cnn
 from trainer import (
@@ -36,6 +38,8 @@ _NAMES = (
     ("input", "tfrecords", sources.TFRecords),
     ("input", "oversample", sampling.oversample),
     ("input", "undersample", sampling.undersample),
+    ("input", "imagenet_records", imagenet_records.ImagenetRecords),
+    ("input", "tfds", tfds_directory.TfdsDirectory),
     ("input", "synthetic", sources.Synthetic),
     ("input", "as_stored", decode.AsStored),
     ("input", "random_resized_crop", decode.RandomResizedCrop),
