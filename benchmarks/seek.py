@@ -25,7 +25,7 @@ import tqdm
 from absl import app, flags
 
 from benchmarks import tables
-from input import damage, dataset, decode, pipeline, sources, spec
+from input import crops, damage, dataset, pipeline, sources, spec
 
 _SHARDS = flags.DEFINE_integer("shards", 48, "Files.", lower_bound=10)
 _RECORDS = flags.DEFINE_integer(
@@ -184,7 +184,7 @@ def describe_policies(found: dict[str, float]) -> str:
 def _train_data(folder: str) -> pipeline.TrainData:
     return pipeline.TrainData(
         source=sources.TFRecords(folder),
-        decode=decode.RandomResizedCrop(size=224),
+        decode=crops.RandomResizedCrop(size=224),
     )
 
 

@@ -4,7 +4,7 @@ The only list of them. Everything here is plain Python that knows nothing of
 gin; to make a new model, decoder or augmentation available, add its line.
 """
 
-from input import augment, decode, pipeline, sources
+from input import augment, crops, decode, pipeline, sources
 from models import resnet, simple_cnn
 from trainer import (
     config,
@@ -24,8 +24,8 @@ _NAMES = (
     ("input", "tfrecords", sources.TFRecords),
     ("input", "synthetic", sources.Synthetic),
     ("input", "as_stored", decode.AsStored),
-    ("input", "random_resized_crop", decode.RandomResizedCrop),
-    ("input", "resize_center_crop", decode.ResizeCenterCrop),
+    ("input", "random_resized_crop", crops.RandomResizedCrop),
+    ("input", "resize_center_crop", crops.ResizeCenterCrop),
     ("input", "random_crop", augment.random_crop),
     ("input", "random_flip", augment.random_flip),
     ("input", "cutout", augment.cutout),

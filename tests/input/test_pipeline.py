@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input import decode, errors, pipeline, sources, spec
+from input import crops, decode, errors, pipeline, sources, spec
 from tests.conftest import write_dataset
 
 
@@ -150,7 +150,7 @@ def test_center_crop_takes_the_middle(as_png: bool) -> None:
     picture = np.zeros((40, 80, 3), np.uint8)
     picture[:, 16:64] = 200
     encode = tf.io.encode_png if as_png else tf.io.encode_jpeg
-    view = decode.ResizeCenterCrop(size=10, kept=1.0)
+    view = crops.ResizeCenterCrop(size=10, kept=1.0)
     image = view(encode(picture), tf.constant([0, 0]), (10, 10, 3)).numpy()
     assert image.shape == (10, 10, 3)
     assert np.abs(image.astype(int) - 200).max() <= (0 if as_png else 3)
@@ -159,7 +159,7 @@ def test_center_crop_takes_the_middle(as_png: bool) -> None:
 def test_random_crop_follows_its_seed() -> None:
     picture = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3)
     encoded = tf.io.encode_jpeg((picture % 251).astype(np.uint8))
-    crop = decode.RandomResizedCrop(size=16)
+    crop = crops.RandomResizedCrop(size=16)
     views = [
         crop(encoded, tf.constant(seed), (16, 16, 3)).numpy()
         for seed in ([1, 2], [1, 2], [1, 3])
@@ -172,16 +172,16 @@ def test_random_crop_follows_its_seed() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: decode.RandomResizedCrop(size=0), "size=0"),
+        (lambda: crops.RandomResizedCrop(size=0), "size=0"),
         (
-            lambda: decode.RandomResizedCrop(size=1, min_area=0.0),
+            lambda: crops.RandomResizedCrop(size=1, min_area=0.0),
             "min_area=0.0",
         ),
         (
-            lambda: decode.RandomResizedCrop(size=1, max_aspect=0.5),
+            lambda: crops.RandomResizedCrop(size=1, max_aspect=0.5),
             "max_aspect",
         ),
-        (lambda: decode.ResizeCenterCrop(size=1, kept=1.5), "kept=1.5"),
+        (lambda: crops.ResizeCenterCrop(size=1, kept=1.5), "kept=1.5"),
     ],
 )
 def test_decoders_refuse_bad_values(make, message: str) -> None:
