@@ -12,6 +12,7 @@ first group: what it takes longer at 90 % is the seek. Prints Markdown.
 """
 
 import dataclasses
+import itertools
 import pathlib
 import statistics
 import tempfile
@@ -88,25 +89,39 @@ def write(
         ).numpy()
         for picture in noisy
     ]
+    made = write_shards(folder, encoded, shards, records)
+    info = description(made)
+    dataset.save(info, str(folder))
+    return info
+
+
+def write_shards(
+    folder: pathlib.Path, encoded: Sequence[bytes], shards: int, records: int
+) -> list[dataset.Shard]:
+    """Writes the training split, the pictures in turn."""
     made = []
+    pictures = itertools.cycle(encoded)
     for number in tqdm.trange(shards, desc="writing", unit="file"):
         name = dataset.shard_name("train", number, shards)
         with tf.io.TFRecordWriter(str(folder / name)) as writer:
-            for i in range(records):
-                writer.write(_example(encoded[i % len(encoded)]))
+            for picture in itertools.islice(pictures, records):
+                writer.write(_example(picture))
         size = (folder / name).stat().st_size
         made.append(dataset.Shard(file=name, examples=records, bytes=size))
-    info = dataset.DatasetInfo(
-        splits={"train": tuple(made)},
+    return made
+
+
+def description(shards: Sequence[dataset.Shard]) -> dataset.DatasetInfo:
+    """Returns a dataset.json of colour pictures that have no class."""
+    return dataset.DatasetInfo(
+        splits={"train": tuple(shards)},
         class_names=("a", "b"),
         image_shape=None,
         channel_mean=(127.0,) * 3,
         channel_std=(60.0,) * 3,
         fingerprint="0" * 64,
-        label_counts={"train": (shards * records, 0)},
+        label_counts={"train": (sum(s.examples for s in shards), 0)},
     )
-    dataset.save(info, str(folder))
-    return info
 
 
 def _example(encoded: bytes) -> bytes:
