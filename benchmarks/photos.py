@@ -15,7 +15,7 @@ import tqdm
 from PIL import Image
 from sklearn import datasets
 
-from benchmarks import seek
+from benchmarks import files
 from input import dataset
 
 # Noise of a camera's sensor, in levels: enlarged photos have none.
@@ -58,10 +58,10 @@ class Photos:
         for number in range(self.total):
             path = folder / "files" / "a" / f"{number:05d}.jpg"
             path.write_bytes(encoded[number % len(encoded)])
-        shards = seek.write_shards(
+        shards = files.write(
             folder / "records", encoded, self.shards, self.records
         )
-        dataset.save(seek.description(shards), str(folder / "records"))
+        dataset.save(files.description(shards), str(folder / "records"))
 
     def _encode(self, number: int) -> bytes:
         rng = np.random.default_rng(number)

@@ -12,7 +12,6 @@ first group: what it takes longer at 90 % is the seek. Prints Markdown.
 """
 
 import dataclasses
-import itertools
 import pathlib
 import statistics
 import tempfile
@@ -25,7 +24,7 @@ import tensorflow as tf
 import tqdm
 from absl import app, flags
 
-from benchmarks import tables
+from benchmarks import files, tables
 from input import crops, damage, dataset, pipeline, sources, spec
 
 _SHARDS = flags.DEFINE_integer("shards", 48, "Files.", lower_bound=10)
@@ -89,47 +88,10 @@ def write(
         ).numpy()
         for picture in noisy
     ]
-    made = write_shards(folder, encoded, shards, records)
-    info = description(made)
+    made = files.write(folder, encoded, shards, records)
+    info = files.description(made)
     dataset.save(info, str(folder))
     return info
-
-
-def write_shards(
-    folder: pathlib.Path, encoded: Sequence[bytes], shards: int, records: int
-) -> list[dataset.Shard]:
-    """Writes the training split, the pictures in turn."""
-    made = []
-    pictures = itertools.cycle(encoded)
-    for number in tqdm.trange(shards, desc="writing", unit="file"):
-        name = dataset.shard_name("train", number, shards)
-        with tf.io.TFRecordWriter(str(folder / name)) as writer:
-            for picture in itertools.islice(pictures, records):
-                writer.write(_example(picture))
-        size = (folder / name).stat().st_size
-        made.append(dataset.Shard(file=name, examples=records, bytes=size))
-    return made
-
-
-def description(shards: Sequence[dataset.Shard]) -> dataset.DatasetInfo:
-    """Returns a dataset.json of colour pictures that have no class."""
-    return dataset.DatasetInfo(
-        splits={"train": tuple(shards)},
-        class_names=("a", "b"),
-        image_shape=None,
-        channel_mean=(127.0,) * 3,
-        channel_std=(60.0,) * 3,
-        fingerprint="0" * 64,
-        label_counts={"train": (sum(s.examples for s in shards), 0)},
-    )
-
-
-def _example(encoded: bytes) -> bytes:
-    made = tf.train.Example()
-    feature = made.features.feature
-    feature["image/encoded"].bytes_list.value.append(encoded)
-    feature["image/class/label"].int64_list.value.append(0)
-    return made.SerializeToString()
 
 
 def measure(folder: str, rounds: int) -> dict[int, Seek]:

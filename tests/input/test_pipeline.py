@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import seek
+from benchmarks import files
 from input import crops, dataset, decode, errors, pipeline, sources, spec
 from tests.conftest import write_dataset
 
@@ -28,8 +28,8 @@ def photo_data(tmp_path_factory) -> pathlib.Path:
     picture = tf.cast(tf.image.resize(coarse, [60, 80]), tf.uint8)
     folder = tmp_path_factory.mktemp("photos")
     encoded = tf.io.encode_jpeg(picture, quality=95).numpy()
-    shards = seek.write_shards(folder, [encoded], shards=2, records=6)
-    dataset.save(seek.description(shards), str(folder))
+    shards = files.write(folder, [encoded], shards=2, records=6)
+    dataset.save(files.description(shards), str(folder))
     return folder
 
 
