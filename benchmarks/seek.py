@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 from absl import app, flags
 
 from benchmarks import files, tables
