@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import psutil
+
 from benchmarks import cases
 
 REPO = pathlib.Path(__file__).resolve().parents[1]
@@ -62,6 +64,11 @@ class Worker:
             cwd=REPO,
             env=environment(),
         )
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that the process holds now."""
+        return psutil.Process(self._process.pid).memory_info().rss
 
     def wait_ready(self) -> None:
         """Waits until the process has built its model."""

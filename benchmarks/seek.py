@@ -21,11 +21,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 from absl import app, flags
 
-from benchmarks import tables
-from input import damage, dataset, decode, pipeline, sources, spec
+from benchmarks import files, tables
+from input import crops, damage, dataset, pipeline, sources, spec
 
 _SHARDS = flags.DEFINE_integer("shards", 48, "Files.", lower_bound=10)
 _RECORDS = flags.DEFINE_integer(
@@ -88,33 +87,10 @@ def write(
         ).numpy()
         for picture in noisy
     ]
-    made = []
-    for number in tqdm.trange(shards, desc="writing", unit="file"):
-        name = dataset.shard_name("train", number, shards)
-        with tf.io.TFRecordWriter(str(folder / name)) as writer:
-            for i in range(records):
-                writer.write(_example(encoded[i % len(encoded)]))
-        size = (folder / name).stat().st_size
-        made.append(dataset.Shard(file=name, examples=records, bytes=size))
-    info = dataset.DatasetInfo(
-        splits={"train": tuple(made)},
-        class_names=("a", "b"),
-        image_shape=None,
-        channel_mean=(127.0,) * 3,
-        channel_std=(60.0,) * 3,
-        fingerprint="0" * 64,
-        label_counts={"train": (shards * records, 0)},
-    )
+    made = files.write(folder, encoded, shards, records)
+    info = files.description(made)
     dataset.save(info, str(folder))
     return info
-
-
-def _example(encoded: bytes) -> bytes:
-    made = tf.train.Example()
-    feature = made.features.feature
-    feature["image/encoded"].bytes_list.value.append(encoded)
-    feature["image/class/label"].int64_list.value.append(0)
-    return made.SerializeToString()
 
 
 def measure(folder: str, rounds: int) -> dict[int, Seek]:
@@ -184,7 +160,7 @@ def describe_policies(found: dict[str, float]) -> str:
 def _train_data(folder: str) -> pipeline.TrainData:
     return pipeline.TrainData(
         source=sources.TFRecords(folder),
-        decode=decode.RandomResizedCrop(size=224),
+        decode=crops.RandomResizedCrop(size=224),
     )
 
 

@@ -160,16 +160,16 @@ class TrainData(records.Split):
         )
         # Hosts that read different files draw different crops as well.
         stream_number = host.index if by_file else 0
+        stream_seed = tf.constant(seed * 2**31 + stream_number, tf.int64)
 
         def decode(
             position: tf.Tensor, item: tuple[tf.Tensor, tf.Tensor]
         ) -> dict[str, tf.Tensor]:
             index, record = item
-            parts = [stream_number, position // 2**31, position % 2**31]
-            folded = _fold(seed, parts)
+            crop_seed = tf.stack([stream_seed, position])
             if self.on_corrupt == "fail":
-                return records.example(self, index, record, folded)
-            return records.example_or_padding(self, index, record, folded)
+                return records.example(self, index, record, crop_seed)
+            return records.example_or_padding(self, index, record, crop_seed)
 
         images = stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
         batches = _finish(images, replica_batch_size, self.image_shape, "train")
@@ -321,21 +321,11 @@ class EvalData(records.Split):
         stream = rows.of_host(stream.enumerate(), host, global_batch_size)
         images = stream.map(
             lambda _, item: records.example_or_padding(
-                self, item[0], item[1], tf.constant([0, 0])
+                self, item[0], item[1], tf.constant([0, 0], tf.int64)
             ),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return _finish(images, replica_batch_size, self.image_shape, "eval")
-
-
-def _fold(seed: int, parts: Sequence[tf.Tensor | int]) -> tf.Tensor:
-    """Returns an int32 [2] seed that depends on all the parts."""
-    folded = tf.constant([seed, 0], tf.int32)
-    for part in parts:
-        folded = tf.random.experimental.stateless_fold_in(
-            folded, tf.cast(part, tf.int32)
-        )
-    return folded
 
 
 def _finish(

@@ -7,6 +7,7 @@ gin; to make a new model, decoder or augmentation available, add its line.
 from input import (
     augment,
     colour,
+    crops,
     decode,
     erasing,
     geometry,
@@ -42,8 +43,8 @@ _NAMES = (
     ("input", "tfds", tfds_directory.TfdsDirectory),
     ("input", "synthetic", sources.Synthetic),
     ("input", "as_stored", decode.AsStored),
-    ("input", "random_resized_crop", decode.RandomResizedCrop),
-    ("input", "resize_center_crop", decode.ResizeCenterCrop),
+    ("input", "random_resized_crop", crops.RandomResizedCrop),
+    ("input", "resize_center_crop", crops.ResizeCenterCrop),
     ("input", "random_crop", augment.random_crop),
     ("input", "random_flip", augment.random_flip),
     ("input", "cutout", augment.cutout),

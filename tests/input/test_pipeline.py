@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input import decode, errors, pipeline, sources, spec
+from benchmarks import files
+from input import crops, dataset, decode, errors, pipeline, sources, spec
 from tests.conftest import write_dataset
 
 
@@ -17,6 +18,19 @@ def train_data(directory: pathlib.Path, **kwargs) -> pipeline.TrainData:
     return pipeline.TrainData(
         source=sources.TFRecords(str(directory)), **kwargs
     )
+
+
+@pytest.fixture(scope="module")
+def photo_data(tmp_path_factory) -> pathlib.Path:
+    """Two files of six times the same JPEG of 60x80 pixels."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, [6, 8, 3]).astype(np.float32)
+    picture = tf.cast(tf.image.resize(coarse, [60, 80]), tf.uint8)
+    folder = tmp_path_factory.mktemp("photos")
+    encoded = tf.io.encode_jpeg(picture, quality=95).numpy()
+    shards = files.write(folder, [encoded], shards=2, records=6)
+    dataset.save(files.description(shards), str(folder))
+    return folder
 
 
 def rows(batches: tf.data.Dataset, count: int) -> list[list[int]]:
@@ -145,43 +159,56 @@ def test_contract_names_what_is_wrong() -> None:
         spec.check(wrong, expected, "train")
 
 
-@pytest.mark.parametrize("as_png", [True, False])
-def test_center_crop_takes_the_middle(as_png: bool) -> None:
-    picture = np.zeros((40, 80, 3), np.uint8)
-    picture[:, 16:64] = 200
-    encode = tf.io.encode_png if as_png else tf.io.encode_jpeg
-    view = decode.ResizeCenterCrop(size=10, kept=1.0)
-    image = view(encode(picture), tf.constant([0, 0]), (10, 10, 3)).numpy()
-    assert image.shape == (10, 10, 3)
-    assert np.abs(image.astype(int) - 200).max() <= (0 if as_png else 3)
+def crops_of(data: pipeline.TrainData, start_step: int = 0, seed: int = 3):
+    """The images of steps up to 5: random crops of the tiny pictures."""
+    batches = data.dataset(
+        hosts(1)[0], global_batch_size=5, seed=seed, start_step=start_step
+    )
+    return [b["image"].numpy() for b in batches.take(5 - start_step)]
 
 
-def test_random_crop_follows_its_seed() -> None:
-    picture = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3)
-    encoded = tf.io.encode_jpeg((picture % 251).astype(np.uint8))
-    crop = decode.RandomResizedCrop(size=16)
-    views = [
-        crop(encoded, tf.constant(seed), (16, 16, 3)).numpy()
-        for seed in ([1, 2], [1, 2], [1, 3])
-    ]
-    assert views[0].dtype == np.uint8
-    assert (views[0] == views[1]).all()
-    assert (views[0] != views[2]).any()
+def test_random_crops_are_a_function_of_seed_and_position(
+    photo_data: pathlib.Path,
+) -> None:
+    data = train_data(photo_data, decode=crops.RandomResizedCrop(size=8))
+    whole = crops_of(data)
+    for start in (1, 3):
+        np.testing.assert_array_equal(crops_of(data, start), whole[start:])
+    # All records are the same picture: what differs are the crops. A few take
+    # the whole image, where no window of the drawn area has fitted.
+    flat = np.concatenate(whole).reshape(25, -1)
+    assert len(np.unique(flat, axis=0)) >= 20
+    other = np.concatenate(crops_of(data, seed=4)).reshape(25, -1)
+    assert len(np.unique(np.concatenate([flat, other]), axis=0)) >= 40
+
+
+def test_hosts_that_read_their_own_files_draw_their_own_crops(
+    photo_data: pathlib.Path,
+) -> None:
+    data = train_data(
+        photo_data, decode=crops.RandomResizedCrop(size=8), shard_by="file"
+    )
+    one, other = (
+        next(iter(data.dataset(host, global_batch_size=8, seed=0)))["image"]
+        for host in hosts(2)
+    )
+    both = np.concatenate([one, other]).reshape(8, -1)
+    assert len(np.unique(both, axis=0)) == 8
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: decode.RandomResizedCrop(size=0), "size=0"),
+        (lambda: crops.RandomResizedCrop(size=0), "size=0"),
         (
-            lambda: decode.RandomResizedCrop(size=1, min_area=0.0),
+            lambda: crops.RandomResizedCrop(size=1, min_area=0.0),
             "min_area=0.0",
         ),
         (
-            lambda: decode.RandomResizedCrop(size=1, max_aspect=0.5),
+            lambda: crops.RandomResizedCrop(size=1, max_aspect=0.5),
             "max_aspect",
         ),
-        (lambda: decode.ResizeCenterCrop(size=1, kept=1.5), "kept=1.5"),
+        (lambda: crops.ResizeCenterCrop(size=1, kept=1.5), "kept=1.5"),
     ],
 )
 def test_decoders_refuse_bad_values(make, message: str) -> None:
