@@ -7,15 +7,25 @@ shape, in an order that is a function of the seed.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from input import damage, order, records, rows, spec
+from input import (
+    batches,
+    cache,
+    damage,
+    order,
+    records,
+    rows,
+    service,
+    spec,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainData(records.Split):
+class TrainData(cache.Cached):
     """The training split, read for ever.
 
     Attributes:
@@ -31,6 +41,10 @@ class TrainData(records.Split):
             in the batch, as a row of mask 0.
         max_corrupt_fraction: Share of the split, in [0, 1], that may be lost
             before training ends nevertheless.
+        service: Addresses of servers that make the batches, such as
+            "grpc://host:port,grpc://host:port", see `service.distribute`;
+            "auto": those that launch.local has started, if any; None: this
+            process makes them.
         ledger: What has been lost so far.
     """
 
@@ -39,11 +53,25 @@ class TrainData(records.Split):
     shard_by: rows.ShardBy = "auto"
     on_corrupt: damage.OnCorrupt = "fail"
     max_corrupt_fraction: float = 0.001
+    service: str | None = None
     ledger: damage.Ledger = dataclasses.field(
         default_factory=damage.Ledger, init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        service.check(self.service)
+        if self.service is not None and self.cache != "none":
+            raise ValueError(
+                f'service={self.service!r} and cache="{self.cache}" do not go '
+                "together: the batches are made elsewhere. Choose one of them."
+            )
+        if self.service is not None and self.on_corrupt != "fail":
+            raise ValueError(
+                f'on_corrupt="{self.on_corrupt}" keeps account of what is lost '
+                f"in this process, but service={self.service!r} reads in "
+                'others. Use on_corrupt="fail", or no service.'
+            )
         if self.shuffle_bytes < 1:
             raise ValueError(
                 f"shuffle_bytes={self.shuffle_bytes} must be at least 1 byte."
@@ -102,14 +130,45 @@ class TrainData(records.Split):
 
         Raises:
             ValueError: The batch cannot be divided among the replicas.
+            errors.UsageError: What is to be cached does not fit into memory.
+            errors.ServiceError: A data service does not answer.
         """
+        make = functools.partial(
+            self._batches,
+            host,
+            global_batch_size,
+            seed,
+            start_step,
+            micro_batches,
+        )
+        servers = service.servers(self.service)
+        if not servers:
+            return batches.endless(make(rows.Part()))
+        made = service.distribute(lambda k, n: make(rows.Part(k, n)), servers)
+        return batches.endless(batches.ordered(made))
+
+    def files(self, host: spec.HostShare) -> list[int]:
+        """Returns the numbers of the files that a host reads."""
+        return self._share(host, self._by_file(host.count), 0)[0]
+
+    def _batches(
+        self,
+        host: spec.HostShare,
+        global_batch_size: int,
+        seed: int,
+        start_step: int,
+        micro_batches: int,
+        part: rows.Part,
+    ) -> tf.data.Dataset:
+        """Returns what `dataset` does, or every so many batches of it."""
         replica_batch_size = host.replica_batch_size(
             global_batch_size, micro_batches
         )
         by_file = self._by_file(host.count)
         shards, batch_size = self._share(host, by_file, global_batch_size)
         start = start_step * batch_size
-        stream = self.stream(shards, seed, start).enumerate(start)
+        stored = self.stored(shards, self._reader)
+        stream = self.stream(shards, seed, start, stored).enumerate(start)
         if not by_file:
             stream = rows.of_host(
                 stream, host, global_batch_size // micro_batches
@@ -117,13 +176,20 @@ class TrainData(records.Split):
         stream = rows.by_replica(
             stream, host, replica_batch_size, micro_batches
         )
+        stream = rows.of_part(stream, replica_batch_size, part)
+        if stored is not None and self.cache == "decoded":
+            numbers = stream.map(lambda _, number: number)
+            made = batches.of_stored(numbers, stored, replica_batch_size)
+            return batches.finish(
+                made, replica_batch_size, self.image_shape, "train"
+            )
         # Hosts that read different files draw different crops as well.
         stream_number = host.index if by_file else 0
 
         def decode(
-            position: tf.Tensor, item: tuple[tf.Tensor, tf.Tensor]
+            position: tf.Tensor, item: tuple[tf.Tensor, tf.Tensor] | tf.Tensor
         ) -> dict[str, tf.Tensor]:
-            index, record = item
+            index, record = item if stored is None else stored.take(item)
             parts = [stream_number, position // 2**31, position % 2**31]
             folded = _fold(seed, parts)
             if self.on_corrupt == "fail":
@@ -131,12 +197,9 @@ class TrainData(records.Split):
             return records.example_or_padding(self, index, record, folded)
 
         images = stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-        batches = _finish(images, replica_batch_size, self.image_shape, "train")
-        # Workers need not ask each other, at each step, whether there is more.
-        return batches.apply(
-            tf.data.experimental.assert_cardinality(
-                tf.data.INFINITE_CARDINALITY
-            )
+        made = batches.of_examples(images, replica_batch_size)
+        return batches.finish(
+            made, replica_batch_size, self.image_shape, "train"
         )
 
     def shards_read(
@@ -185,7 +248,11 @@ class TrainData(records.Split):
         )
 
     def stream(
-        self, shards: Sequence[int], seed: int, position: int
+        self,
+        shards: Sequence[int],
+        seed: int,
+        position: int,
+        stored: cache.Stored | None = None,
     ) -> tf.data.Dataset:
         """Returns the endless (index, record) pairs in training order.
 
@@ -193,7 +260,11 @@ class TrainData(records.Split):
             shards: Numbers of the files to read.
             seed: Seed of the order, any int32.
             position: Records to leave out.
+            stored: The same shards in memory: then their numbers there come
+                in place of the pairs.
         """
+        if stored is not None:
+            return self._order(shards, seed).records(stored.numbers, position)
         numbers = tf.constant(shards, tf.int64)
         return self._order(shards, seed).records(
             lambda i: records.indexed(self, numbers[i], self._reader), position
@@ -215,7 +286,7 @@ class TrainData(records.Split):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvalData(records.Split):
+class EvalData(cache.Cached):
     """A split to evaluate on, read once.
 
     Attributes:
@@ -225,6 +296,10 @@ class EvalData(records.Split):
     """
 
     split: str = "validation"
+
+    def files(self) -> range:
+        """Returns the numbers of all files, which every host reads."""
+        return range(len(self.source.info.splits[self.split]))
 
     def steps(self, global_batch_size: int) -> int:
         """Returns the number of global batches, the last one padded."""
@@ -241,8 +316,10 @@ class EvalData(records.Split):
         """
         replica_batch_size = host.replica_batch_size(global_batch_size)
         shards = len(self.source.info.splits[self.split])
+        stored = self.stored(self.files())
+        lost = (tf.constant(-1, tf.int64), tf.constant(""))
         stream = tf.data.Dataset.range(shards).interleave(
-            lambda i: records.indexed(self, i),
+            stored.numbers if stored else lambda i: records.indexed(self, i),
             cycle_length=min(shards, 16),
             block_length=16,
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -251,17 +328,26 @@ class EvalData(records.Split):
         padding = -self.examples % global_batch_size
         stream = stream.concatenate(
             tf.data.Dataset.from_tensors(
-                (tf.constant(-1, tf.int64), "")
+                stored.padding if stored else lost
             ).repeat(padding)
         )
         stream = rows.of_host(stream.enumerate(), host, global_batch_size)
-        images = stream.map(
-            lambda _, item: records.example_or_padding(
-                self, item[0], item[1], tf.constant([0, 0])
-            ),
-            num_parallel_calls=tf.data.AUTOTUNE,
+        stream = stream.map(lambda _, item: item)
+        if stored is not None and self.cache == "decoded":
+            made = batches.of_stored(stream, stored, replica_batch_size)
+        else:
+            if stored is not None:
+                stream = stream.map(stored.take)
+            images = stream.map(
+                lambda index, record: records.example_or_padding(
+                    self, index, record, tf.constant([0, 0])
+                ),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+            made = batches.of_examples(images, replica_batch_size)
+        return batches.finish(
+            made, replica_batch_size, self.image_shape, "eval"
         )
-        return _finish(images, replica_batch_size, self.image_shape, "eval")
 
 
 def _fold(seed: int, parts: Sequence[tf.Tensor | int]) -> tf.Tensor:
@@ -272,25 +358,3 @@ def _fold(seed: int, parts: Sequence[tf.Tensor | int]) -> tf.Tensor:
             folded, tf.cast(part, tf.int32)
         )
     return folded
-
-
-def _finish(
-    examples: tf.data.Dataset,
-    batch_size: int,
-    image_shape: tuple[int, int, int],
-    stage: str,
-) -> tf.data.Dataset:
-    batches = examples.batch(
-        batch_size, drop_remainder=True, num_parallel_calls=tf.data.AUTOTUNE
-    )
-    spec.check(
-        batches.element_spec, spec.batch_spec(batch_size, image_shape), stage
-    )
-    options = tf.data.Options()
-    options.deterministic = True
-    options.autotune.enabled = True
-    # Sharding is done above; tf.distribute must not shard again.
-    options.experimental_distribute.auto_shard_policy = (
-        tf.data.experimental.AutoShardPolicy.OFF
-    )
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -50,9 +50,12 @@ class Worker:
         command: What to run, and its arguments.
         environment: All its environment variables.
         cores: The cores it may run on; empty for all.
+        name: What to call it. Default: "worker" and its number.
 
     Attributes:
         index: Its number among the workers.
+        name: What to call it in messages.
+        label: What stands before each line of its output.
         outputs: Descriptors of what it writes to its stdout and its stderr.
             Whoever reads them closes them.
         status: Descriptor that becomes readable when `update` has news.
@@ -66,8 +69,11 @@ class Worker:
         command: Sequence[str],
         environment: Mapping[str, str],
         cores: Collection[int] = (),
+        name: str | None = None,
     ) -> None:
         self.index = index
+        self.name = name or f"worker {index}"
+        self.label = name or str(index)
         self.exit: Exit | None = None
         self.cleared = False
         self.status, status = os.pipe()

@@ -97,6 +97,7 @@ def _run(
             "--allow_config_change": _ALLOW_CONFIG_CHANGE.value,
         },
     )
+    recipe.check_memory(on.host)
     parts = session.build(recipe, on)
     if _DRY_RUN.value:
         _show_plan(parts)

@@ -7,7 +7,7 @@ from typing import Literal
 import keras
 
 from input import augment as augment_lib
-from input import pipeline
+from input import memory, pipeline, spec
 from trainer import best as best_lib
 from trainer import checkpoint as checkpoint_lib
 from trainer import duration as duration_lib
@@ -254,6 +254,17 @@ class Recipe:
                 f"training {train.image_shape}. Give train_data.decode and "
                 "eval_data.decode the same size."
             )
+
+    def check_memory(self, host: spec.HostShare) -> None:
+        """Makes sure that what is to be cached fits into memory together.
+
+        Raises:
+            input.errors.UsageError: It does not; says what would.
+        """
+        free = memory.free_bytes()
+        free -= self.train_data.check_memory(self.train_data.files(host), free)
+        for data in self.evaluations:
+            free -= data.check_memory(data.files(), free)
 
     def check_data(self) -> None:
         """Looks at every file that training will read.

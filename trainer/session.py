@@ -42,11 +42,14 @@ class Session:
 
         Where the data cannot be read it raises input.errors.DataError.
         """
+        # What is to be cached is read here.
+        with diagnosis.explained(self.recipe.train_data):
+            batches = self._batches(start_step)
         take_steps = loop.compile_steps(
             self.engine,
             self.state,
             self._train_step(),
-            self._batches(start_step),
+            batches,
             loop.python_clock if self.recipe.deterministic else tf.timestamp,
         )
 
