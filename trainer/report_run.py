@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from input import files
+from input import contact_sheet, files
 from trainer.results import EvaluationResult
 
 Entry = Mapping[str, Any]
@@ -66,6 +66,7 @@ class Run:
       results: the newest evaluation of each split.
       config: operative_config.gin; "" if it is missing.
       notes: sentences on what could not be read.
+      preview: preview.png, what the network saw; b"" if it is missing.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Run:
     results: Mapping[str, EvaluationResult]
     config: str
     notes: tuple[str, ...]
+    preview: bytes = b""
 
 
 def read_run(model_dir: str) -> Run:
@@ -92,6 +94,8 @@ def read_run(model_dir: str) -> Run:
         results=_read_results(os.path.join(model_dir, "evaluation"), notes),
         config=config or "",
         notes=tuple(notes),
+        preview=_read_bytes(os.path.join(model_dir, contact_sheet.FILE_NAME))
+        or b"",
     )
 
 
@@ -198,8 +202,13 @@ class _Stopwatch:
 
 def _read(path: str) -> str | None:
     """The text of a file; None if there is no such file."""
+    content = _read_bytes(path)
+    return None if content is None else content.decode(errors="replace")
+
+
+def _read_bytes(path: str) -> bytes | None:
     try:
-        return files.read(path).decode("utf-8", errors="replace")
+        return files.read(path)
     except FileNotFoundError:
         return None
 
