@@ -31,6 +31,7 @@ class Log:
         is repeated if it happened there more than once.
       rollbacks: the lines of divergences that were gone back from, in order.
         What came between is not in `train` and `evaluations`.
+      starved: the lines on waiting for input, in order.
       seconds: time spent training, from each start to its last logged
         step, so that the time between a crash and the restart does not
         count. None if nothing was logged.
@@ -42,6 +43,7 @@ class Log:
     )
     restarts: tuple[int, ...] = ()
     rollbacks: Sequence[Entry] = ()
+    starved: Sequence[Entry] = ()
     seconds: float | None = None
 
     @property
@@ -112,6 +114,7 @@ def sort_lines(lines: Sequence[Entry]) -> Log:
     by_step: dict[str, dict[int, Entry]] = {}
     starts: list[int] = []
     rollbacks: list[Entry] = []
+    starved: list[Entry] = []
     clock = _Stopwatch()
     for line in lines:
         kind, step = line["kind"], line["step"]
@@ -124,6 +127,8 @@ def sort_lines(lines: Sequence[Entry]) -> Log:
         elif kind == "eval":
             split = str(line.get("split") or "eval")
             by_step.setdefault(split, {})[step] = line
+        elif kind == "input":
+            starved.append(line)
         elif kind == "rollback":
             rollbacks.append(line)
             _forget(by_step, after=line.get("to_step"))
@@ -136,6 +141,7 @@ def sort_lines(lines: Sequence[Entry]) -> Log:
         evaluations=ordered,
         restarts=tuple(sorted(starts[1:])),
         rollbacks=rollbacks,
+        starved=starved,
         seconds=clock.total,
     )
 

@@ -13,6 +13,7 @@ from trainer import (
     saver,
     saving,
     session,
+    starvation,
     watchdog,
     writer,
 )
@@ -69,6 +70,12 @@ class Stretches:
             checkpoints,
             background,
             self._guard.check_weights,
+        )
+        self._starvation = starvation.Starvation(
+            recipe.train_data,
+            parts.engine.host,
+            out,
+            enabled=parts.engine.is_chief,
         )
         self.ending = early.StopWhenAsked(parts.engine, model_dir)
 
@@ -162,6 +169,8 @@ class Stretches:
             (loop.always, bar),
             (loop.always, log.gather),
             (log_due, log.write),
+            (loop.always, self._starvation.gather),
+            (log_due, self._starvation),
             *damage_log.actions(
                 recipe.train_data, self._parts.engine, self._out
             ),

@@ -43,7 +43,7 @@ class Writer:
         """Writes one line.
 
         Args:
-            kind: `train`, `eval`, `run`, `rollback` or `corrupt`.
+            kind: `train`, `eval`, `run`, `rollback`, `corrupt` or `input`.
             step: Steps taken when the values were true.
             values: Those of `train` and `eval` go to TensorBoard too, as far
                 as they are numbers.
