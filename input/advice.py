@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from input import cache, errors, memory, pipeline, probe, spec
+from input import cache, memory, pipeline, probe, spec
 
 # Below this share of what is needed, a stage is what holds all up.
 _ENOUGH = 1.1
@@ -105,7 +105,7 @@ def _fits(
     try:
         wanted = dataclasses.replace(data, cache=policy)
         wanted.check_memory(data.files(host), memory.free_bytes())
-    except (ValueError, errors.UsageError):
+    except (ValueError, OSError):
         return False
     return True
 

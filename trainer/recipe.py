@@ -261,9 +261,12 @@ class Recipe:
         Raises:
             input.errors.UsageError: It does not; says what would.
         """
+        cached = [d for d in self.evaluations if d.cache != "none"]
+        if self.train_data.cache == "none" and not cached:
+            return
         free = memory.free_bytes()
         free -= self.train_data.check_memory(self.train_data.files(host), free)
-        for data in self.evaluations:
+        for data in cached:
             free -= data.check_memory(data.files(), free)
 
     def check_data(self) -> None:
