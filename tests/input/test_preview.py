@@ -5,8 +5,6 @@ import pathlib
 import subprocess
 import sys
 
-import pytest
-
 from tests.conftest import REPO
 
 RECIPE = ["--gin_file=tests/tiny.gin"]
@@ -34,18 +32,10 @@ def test_a_page(tmp_path: pathlib.Path) -> None:
     assert "Split &#x27;train&#x27; of 96 examples" in text
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([*RECIPE, "--output=sheet.pdf"], "must end in .html or .png"),
-        ([*RECIPE, "--examples=0"], "--examples=0"),
-        ([*RECIPE, "--output=/proc/no/sheet.png"], "cannot be written"),
-    ],
-)
-def test_wrong_use(arguments: list[str], message: str) -> None:
-    answer = run(*arguments)
+def test_wrong_use() -> None:
+    answer = run(*RECIPE, "--output=sheet.pdf")
     assert answer.returncode == 2
-    assert message in answer.stderr
+    assert "--output=sheet.pdf must end in .html or .png" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
