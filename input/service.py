@@ -30,7 +30,7 @@ MakePart = Callable[[int, int], tf.data.Dataset]
 
 def check(service: str | None) -> None:
     """Raises ValueError where `service` is not of the form it must have."""
-    if service in (None, AUTO):
+    if service is None or service == AUTO:
         return
     for address in service.split(","):
         if not _ADDRESS.fullmatch(address):
