@@ -16,7 +16,7 @@ import simplejpeg
 import tensorflow as tf
 
 from benchmarks import orders
-from input import crops, pipeline, sources, spec
+from input import crops, eval_pipeline, pipeline, sources, spec
 
 SIZE = 224
 _HOST = spec.HostShare(index=0, count=1, replicas=1)
@@ -46,7 +46,7 @@ def lockstep(folder: str, batch: int) -> TakeSteps:
 
 def evaluation(folder: str, batch: int) -> TakeSteps:
     """The evaluation pipeline, over and over."""
-    data = pipeline.EvalData(
+    data = eval_pipeline.EvalData(
         source=sources.TFRecords(os.path.join(folder, "records")),
         split="train",
         decode=crops.ResizeCenterCrop(size=SIZE),

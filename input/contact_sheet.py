@@ -1,78 +1,237 @@
-"""A page that shows pictures which are there more than once."""
-
-from __future__ import annotations
+"""Pictures of what a network will see, beside what is stored."""
 
 import base64
+import dataclasses
 import html
-import itertools
+import io
+import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from input import duplicates, examine, findings, image_check, subject
+from input import augment, records, spec
 
-_SETS = 50
-_MEMBERS = 6
-_PIXELS = 160
+# Of the sheet that a run keeps beside its results.
+FILE_NAME = "preview.png"
+EXAMPLES, VARIANTS = 6, 5
 
-_STYLE = """
-body { font: 14px sans-serif; margin: 2em; }
-section { display: flex; flex-wrap: wrap; border-top: 1px solid #ccc; }
-figure { margin: 0.5em; width: 180px; overflow-wrap: anywhere; }
-img { max-width: 160px; min-width: 64px; image-rendering: pixelated; }
-figcaption { font-size: 12px; }
-"""
-
-
-def page(
-    of: subject.Subject, found: examine.Examination, copies: findings.Copies
-) -> str:
-    """Returns one HTML file, pictures included: 50 sets of each kind."""
-    parts = [
-        "<!DOCTYPE html><meta charset='utf-8'>",
-        f"<title>{html.escape(of.directory)}</title><style>{_STYLE}</style>",
-    ]
-    for title, groups in (
-        ("Exact copies", copies.exact),
-        ("Pictures that look alike", copies.near),
-    ):
-        parts.append(f"<h1>{title}: {len(groups):,} sets</h1>")
-        parts += _sets(of, found, groups)
-    return "\n".join(parts)
+_TILE, _GAP, _HEAD, _NAMES = 96, 6, 26, 150
+_DOTS_PER_INCH = 100
+_INK, _PAPER = "#222222", 255
+_NAME_LENGTH = 20
 
 
-def _sets(
-    of: subject.Subject, found: examine.Examination, groups: duplicates.Groups
-) -> list[str]:
-    sections = []
-    for group in itertools.islice(groups, _SETS):
-        figures = [_figure(of, found, i) for i in group[:_MEMBERS]]
-        if len(group) > _MEMBERS:
-            figures.append(f"<p>and {len(group) - _MEMBERS:,} more</p>")
-        sections.append(f"<section>{''.join(figures)}</section>")
-    return sections
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A picture, as it is and as it is seen.
+
+    Attributes:
+        name: Of its class.
+        stored: uint8 [height, width, channels], the whole picture.
+        seen: uint8 [variants, height, width, channels], after decoding, crop
+            and augmentation, but before normalisation.
+    """
+
+    name: str
+    stored: np.ndarray
+    seen: np.ndarray
 
 
-def _figure(
-    of: subject.Subject, found: examine.Examination, example: int
-) -> str:
-    split = found.files[found.table.file[example]].split
-    caption = f"{split}: {findings.name(of, found, example)}"
-    encoded = base64.b64encode(_thumbnail(findings.read(of, found, example)[0]))
+def make(
+    data: records.Split,
+    augments: Sequence[augment.Augment],
+    seed: int,
+    *,
+    examples: int = EXAMPLES,
+    variants: int = VARIANTS,
+    done: Callable[[], None] = lambda: None,
+) -> list[Example]:
+    """Returns examples of a split, each augmented several times.
+
+    They are the first of shards that are spread over the split, so that
+    little has to be read.
+
+    Args:
+        data: The split.
+        augments: On-device augmentation, in order.
+        seed: Of crops and augmentation, any int32.
+        examples: How many, at least 1; fewer where the split has fewer.
+        variants: How often each is augmented, at least 1.
+        done: Called after each picture.
+
+    Raises:
+        tf.errors.OpError: A record cannot be read.
+    """
+    with tf.device("CPU:0"):
+        pairs = _pairs(data, examples)
+        decoded = [
+            _decode(data, pairs, variant, seed, done)
+            for variant in range(variants)
+        ]
+        # [variants, examples, height, width, channels]
+        seen = [
+            _augment(
+                tf.stack([example[spec.IMAGE] for example in batch]),
+                augments,
+                tf.constant([seed, variant], tf.int32),
+            )
+            for variant, batch in enumerate(decoded)
+        ]
+        names = data.source.info.class_names
+        return [
+            Example(
+                names[int(decoded[0][i][spec.LABEL])],
+                _whole(data, record),
+                np.stack([batch[i] for batch in seen]),
+            )
+            for i, (_, record) in enumerate(pairs)
+        ]
+
+
+def _pairs(data: records.Split, count: int) -> list[tuple[tf.Tensor, ...]]:
+    """Returns (index, record) of some examples."""
+    shards = data.source.info.shards(data.split)
+    chosen = np.unique(
+        np.linspace(0, len(shards) - 1, min(count, len(shards))).astype(int)
+    )
+    found: list[tuple[tf.Tensor, ...]] = []
+    for place, number in enumerate(chosen):
+        wanted = -(-(count - len(found)) // (len(chosen) - place))
+        pairs = records.indexed(data, tf.constant(number, tf.int64))
+        found += list(pairs.take(wanted))
+    return found
+
+
+def _decode(
+    data: records.Split,
+    pairs: Sequence[tuple[tf.Tensor, ...]],
+    variant: int,
+    seed: int,
+    done: Callable[[], None],
+) -> list[dict[str, tf.Tensor]]:
+    found = []
+    for place, (index, record) in enumerate(pairs):
+        key = tf.constant([seed, variant * len(pairs) + place], tf.int32)
+        found.append(records.example(data, index, record, key))
+        done()
+    return found
+
+
+def _augment(
+    images: tf.Tensor, augments: Sequence[augment.Augment], seed: tf.Tensor
+) -> np.ndarray:
+    count = images.shape[0]
+    channels = images.shape[3]
+    pixels = augment.preprocess(
+        images,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        augments=augments,
+        rows=augment.Rows(seed, tf.constant(0), count, count),
+    )
+    return np.clip(np.round(pixels.numpy()), 0, 255).astype(np.uint8)
+
+
+def _whole(data: records.Split, record: tf.Tensor) -> np.ndarray:
+    channels = data.image_shape[2]
+
+    def read_image(encoded: tf.Tensor) -> tf.Tensor:
+        return tf.io.decode_image(encoded, channels, expand_animations=False)
+
+    image, _ = data.source.parse(record, read_image, data.image_shape)
+    return image.numpy()
+
+
+def png(examples: Sequence[Example]) -> bytes:
+    """Returns the sheet: a row for each example, what is stored first."""
+    variants = len(examples[0].seen)
+    step = _TILE + _GAP
+    height = _HEAD + len(examples) * step
+    width = _NAMES + (variants + 1) * step + _GAP
+    canvas = np.full([height, width, 3], _PAPER, np.uint8)
+    figure = Figure(
+        (width / _DOTS_PER_INCH, height / _DOTS_PER_INCH), _DOTS_PER_INCH
+    )
+
+    def write(text: str, left: int, middle: int) -> None:
+        figure.text(
+            left / width,
+            1 - middle / height,
+            text,
+            fontsize=8,
+            color=_INK,
+            verticalalignment="center",
+            parse_math=False,
+        )
+
+    write("class", _GAP, _HEAD // 2)
+    write("as stored", _NAMES, _HEAD // 2)
+    write("as the network sees it", _NAMES + step + _GAP, _HEAD // 2)
+    for row, example in enumerate(examples):
+        top = _HEAD + row * step
+        write(_short(example.name), _GAP, top + _TILE // 2)
+        for column, picture in enumerate([example.stored, *example.seen]):
+            # A wider gap after what is stored.
+            left = _NAMES + column * step + _GAP * (column > 0)
+            tile = _fit(picture)
+            high, wide = tile.shape[:2]
+            down, across = (_TILE - high) // 2, (_TILE - wide) // 2
+            canvas[
+                top + down : top + down + high,
+                left + across : left + across + wide,
+            ] = tile
+    figure.figimage(canvas, origin="upper")
+    written = io.BytesIO()
+    with warnings.catch_warnings():
+        # A class whose name needs another font: boxes are better than nothing.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        # Without the version of matplotlib: the same pictures, the same bytes.
+        FigureCanvasAgg(figure).print_png(written, metadata={"Software": None})
+    return written.getvalue()
+
+
+def _fit(picture: np.ndarray) -> np.ndarray:
+    """Returns uint8 [h, w, 3], the longer side as long as a tile."""
+    height, width = picture.shape[:2]
+    scale = _TILE / max(height, width)
+    size = [max(1, round(scale * side)) for side in (height, width)]
+    # Pixels stay visible where a small picture grows.
+    method = "nearest" if scale > 1 else "bilinear"
+    resized = tf.image.resize(picture, size, method, antialias=True)
+    pixels = np.clip(np.round(resized.numpy()), 0, 255).astype(np.uint8)
+    return np.broadcast_to(pixels, (*size, 3))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "…"
+
+
+def page(examples: Sequence[Example], title: str, sheet: bytes) -> str:
+    """Returns a page of HTML that holds the sheet, and the names in full.
+
+    Args:
+        examples: Of the sheet.
+        title: What it shows.
+        sheet: What `png` made of them.
+    """
+    rows = "".join(f"<li>{html.escape(e.name)}</li>" for e in examples)
+    high, wide = examples[0].seen.shape[1:3]
     return (
-        f"<figure><img src='data:image/png;base64,{encoded.decode()}'>"
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(title)}</title>"
+        "<style>body{font:16px sans-serif;margin:2em}img{max-width:100%}"
+        "</style></head><body>"
+        f"<h1>{html.escape(title)}</h1>"
+        f"<p>What is stored, and what the network sees of it: {wide} x {high} "
+        "pixels after crop and augmentation, before normalisation.</p>"
+        f'<img src="{data_uri(sheet)}" alt="Contact sheet">'
+        f"<p>Classes, from the top:</p><ol>{rows}</ol></body></html>\n"
     )
 
 
-def _thumbnail(encoded: bytes) -> bytes:
-    """Returns a PNG of at most 160 pixels a side; b"" if it has changed."""
-    try:
-        _, image = image_check.decode(encoded)
-    except image_check.UnreadableImageError:
-        return b""
-    scale = min(1.0, _PIXELS / max(image.shape[:2]))
-    size = np.maximum(np.round(np.multiply(image.shape[:2], scale)), 1)
-    small = tf.image.resize(image, size.astype(np.int32), antialias=True)
-    pixels = tf.cast(tf.round(small), tf.uint8)
-    return bytes(tf.io.encode_png(pixels).numpy())
+def data_uri(sheet: bytes) -> str:
+    """Returns a PNG as an address that needs no other file."""
+    return "data:image/png;base64," + base64.b64encode(sheet).decode()

@@ -15,7 +15,15 @@ from concurrent import futures
 import tensorflow as tf
 from absl import logging
 
-from input import damage, dataset, errors, frames, pipeline, records
+from input import (
+    damage,
+    dataset,
+    errors,
+    frames,
+    pipeline,
+    records,
+    service,
+)
 
 # Long enough for some 100 GB on a good disk; what has not been looked at by
 # then is said.
@@ -38,10 +46,17 @@ def explained(data: records.Split) -> Iterator[None]:
 
     Raises:
         errors.DataError: Instead of the error of the `tf.data` pipeline.
+        errors.ServiceError: A data service has lost what it was doing.
     """
     try:
         yield
     except tf.errors.OpError as error:
+        if service.is_lost(error):
+            raise errors.ServiceError(
+                "A data service was started anew in the midst of training and "
+                "does not know where it was. Run the same command again: it "
+                "goes on from the newest checkpoint, with the same batches."
+            ) from error
         if not isinstance(error, _OF_READING) or "IteratorGetNext" not in str(
             error
         ):

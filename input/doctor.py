@@ -21,8 +21,8 @@ from absl import flags, logging
 
 from input import (
     clean_copy,
-    contact_sheet,
     conversion,
+    doctor_pictures,
     doctor_report,
     duplicates,
     errors,
@@ -208,7 +208,7 @@ def _examine(directory: str, values: flags.FlagValues) -> int:
         text = doctor_report.as_json(of, found, told)
         files.write_atomically(values.json, text.encode("utf-8", "replace"))
     if values.html:
-        page = contact_sheet.page(of, found, copies)
+        page = doctor_pictures.page(of, found, copies)
         files.write_atomically(values.html, page.encode("utf-8", "replace"))
     if values.fix:
         _fix(of, found, copies.exact, values, workers)

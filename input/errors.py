@@ -16,3 +16,11 @@ class UsageError(ValueError):
 
     Binaries print the message without a traceback and end with exit code 2.
     """
+
+
+class ServiceError(RuntimeError):
+    """A data service does not answer, or has lost what it was doing.
+
+    Binaries print the message without a traceback and end with exit code 1:
+    starting again may help.
+    """

@@ -9,8 +9,8 @@ doing all of them. Here
   a GPU or TPU, which want the whole batch at once, all go through each kind
   that any of them needs.
 
-RandAugment, 224 px, processor time on a CPU: select / one by one = 5.3, select /
-all at once = 2.6 (docs/augmentation.md).
+RandAugment, 224 px, processor time on a CPU: select / one by one = 5.3, select
+/ all at once = 2.6 (docs/augmentation.md).
 """
 
 from collections.abc import Callable, Sequence

@@ -1,5 +1,6 @@
 """Who gets which rows of a global batch: hosts, replicas, micro-batches."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
@@ -78,6 +79,37 @@ def of_host(
     return stream.filter(
         lambda position, _: position % global_batch_size // size == host.index
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Which batches one of several makers of batches makes.
+
+    Attributes:
+        index: This one, in [0, count).
+        count: How many take turns.
+    """
+
+    index: int = 0
+    count: int = 1
+
+
+def of_part(
+    stream: tf.data.Dataset, batch_size: int, part: Part
+) -> tf.data.Dataset:
+    """Returns the rows of the batches `index`, `index + count`, ...
+
+    Args:
+        stream: The rows of one host in the order of its batches.
+        batch_size: Rows of a batch.
+        part: Whose batches to keep.
+    """
+    if part.count == 1:
+        return stream
+    kept = stream.enumerate().filter(
+        lambda place, _: place // batch_size % part.count == part.index
+    )
+    return kept.map(lambda _, item: item)
 
 
 def by_replica(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -68,7 +69,7 @@ def count_labels(data: records.Split) -> np.ndarray:
 
     def of_shard(shard: tf.Tensor) -> tf.data.Dataset:
         labels = data.source.read(split, shard).map(
-            lambda record: _label(data, record)
+            lambda record: label(data, record)
         )
         return labels.batch(_AT_A_TIME).map(lambda some: (shard, some))
 
@@ -97,12 +98,10 @@ class Plan:
     """What an epoch takes of each shard of a split.
 
     Attributes:
-        data: The split.
         counts: int64 [shards, classes], how many examples there are.
         wanted: Examples of each class in an epoch.
     """
 
-    data: records.Split
     counts: np.ndarray
     wanted: Sequence[int]
 
@@ -114,28 +113,33 @@ class Plan:
         return tf.reduce_sum(reached[1:] - reached[:-1], axis=1)
 
     def read(
-        self, shard: tf.data.Dataset, number: tf.Tensor, epoch: tf.Tensor
+        self,
+        shard: tf.data.Dataset,
+        number: tf.Tensor,
+        epoch: tf.Tensor,
+        label_of: Callable[[Any], tf.Tensor],
     ) -> tf.data.Dataset:
-        """Returns the (index, record) pairs of a shard that an epoch has.
+        """Returns what an epoch has of a shard.
 
         Args:
-            shard: All of its pairs, in order.
+            shard: All of its examples, in order.
             number: int64 scalar, which shard it is.
             epoch: int64 scalar.
+            label_of: Returns the class of an element of `shard`.
         """
         before = np.cumsum(self.counts, axis=0) - self.counts
         start = tf.gather(tf.constant(before), number)
 
         def times(
-            seen: tf.Tensor, pair: tuple[tf.Tensor, tf.Tensor]
-        ) -> tuple[tf.Tensor, tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]]:
-            label = _label(self.data, pair[1])
-            after = seen + tf.one_hot(label, len(self.wanted), dtype=tf.int64)
+            seen: tf.Tensor, item: Any
+        ) -> tuple[tf.Tensor, tuple[Any, tf.Tensor]]:
+            number = label_of(item)
+            after = seen + tf.one_hot(number, len(self.wanted), dtype=tf.int64)
             more = self._reached(after, epoch) - self._reached(seen, epoch)
-            return after, (pair, more[label])
+            return after, (item, more[number])
 
         return shard.scan(start, times).flat_map(
-            lambda pair, number: tf.data.Dataset.from_tensors(pair).repeat(
+            lambda item, number: tf.data.Dataset.from_tensors(item).repeat(
                 number
             )
         )
@@ -156,10 +160,10 @@ class Plan:
 def plan(data: records.Split, resample: Resampling) -> Plan:
     """Reads the labels of a split and says what an epoch takes of it."""
     wanted = resample(data.source.info.label_counts[data.split])
-    return Plan(data, count_labels(data), wanted)
+    return Plan(count_labels(data), wanted)
 
 
-def _label(data: records.Split, record: tf.Tensor) -> tf.Tensor:
+def label(data: records.Split, record: tf.Tensor) -> tf.Tensor:
     """Returns the class of a record, int32, without decoding its image."""
     shape = data.image_shape
     _, label = data.source.parse(

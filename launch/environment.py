@@ -91,6 +91,18 @@ def horovod(
     }
 
 
+def data_service(addresses: Sequence[str]) -> dict[str, str]:
+    """Returns the variables of workers whose batches are made by servers.
+
+    Args:
+        addresses: "host:port" of every server; none: the workers make them.
+    """
+    if not addresses:
+        return {}
+    urls = ",".join(f"grpc://{address}" for address in addresses)
+    return {"LOCKSTEP_DATA_SERVICE": urls}
+
+
 def without_places(environment: Mapping[str, str]) -> dict[str, str]:
     """Returns the variables without those that describe an outer job's place.
 

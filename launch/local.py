@@ -26,9 +26,15 @@ Exit codes: 0 all workers ended with 0; 2 wrong flags; otherwise that of the
 first worker that failed, or 128 + n if signal n killed it. 75: stopped with a
 checkpoint committed; run the same command again.
 
+--data_service=N starts N processes that make batches for the workers, as far as
+their train_data.service="auto": the batches and their order stay the same
+(docs/launch.md). They end with the workers; should one end before, that is a
+failure.
+
 Environment of the workers: LOCKSTEP_WORKERS and LOCKSTEP_INDEX, or Horovod's
-variables; LOCKSTEP_RESTARTS, how often all were started again; and
-PYTHONUNBUFFERED=1 unless set. With --engine=multi_worker, where there are GPUs,
+variables; LOCKSTEP_DATA_SERVICE, where those processes listen;
+LOCKSTEP_RESTARTS, how often all were started again; and PYTHONUNBUFFERED=1
+unless set. With --engine=multi_worker, where there are GPUs,
 CUDA_VISIBLE_DEVICES gives each worker an equal part of those that this command
 sees; a process of Horovod chooses its own. TensorFlow starts as many threads as
 a worker has cores.
@@ -53,6 +59,7 @@ from launch import (
     one_host,
     processes,
     rendezvous,
+    servers,
     supervisor,
     usage,
 )
@@ -79,6 +86,7 @@ class Job:
         grace: Seconds between SIGTERM and SIGKILL.
         cores: The cores of each worker; nothing for all.
         gpus: The variables that give each worker its GPUs.
+        servers: How many processes make batches for the workers.
     """
 
     command: tuple[str, ...]
@@ -88,6 +96,7 @@ class Job:
     grace: float
     cores: tuple[tuple[int, ...], ...]
     gpus: tuple[dict[str, str], ...]
+    servers: int
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -141,6 +150,14 @@ def _define_flags() -> flags.FlagValues:
         "are enough.",
         flag_values=values,
     )
+    flags.DEFINE_integer(
+        "data_service",
+        0,
+        "How many processes to start beside the workers that make their "
+        'batches, where train_data.service="auto"; 0: the workers do.',
+        lower_bound=0,
+        flag_values=values,
+    )
     flags.DEFINE_float(
         "grace",
         30.0,
@@ -171,7 +188,7 @@ def _job(values: flags.FlagValues, command: list[str]) -> Job:
             "more. Write, say, --grace=30."
         )
     places = _cores(values.workers, values.pin_cores)
-    processes.check_open_files(values.workers)
+    processes.check_open_files(values.workers, values.data_service)
     # Horovod's engine takes one of all GPUs by its local rank; the other takes
     # all that it sees.
     own_gpus = (
@@ -187,6 +204,7 @@ def _job(values: flags.FlagValues, command: list[str]) -> Job:
         grace=values.grace,
         cores=places,
         gpus=tuple(own_gpus),
+        servers=values.data_service,
     )
 
 
@@ -245,39 +263,49 @@ def _run_once(
     outer = environment.without_places(os.environ)
     outer.setdefault("PYTHONUNBUFFERED", "1")
     outer["LOCKSTEP_RESTARTS"] = str(restarts)
+    addresses = one_host.free_addresses(job.servers)
+    outer |= environment.data_service(addresses)
     workers: list[processes.Worker] = []
+    servants: list[processes.Worker] = []
     with one_host.places(job.engine, job.workers) as places:
         try:
             for i, own in enumerate(job.cores):
                 variables = outer | places[i] | job.gpus[i]
                 workers.append(processes.Worker(i, job.command, variables, own))
-            log = logs.Log(workers)
+            servants += servers.start(addresses, outer, first=job.workers)
+            log = logs.Log([*workers, *servants])
             log.start()
-            supervisor.Supervisor(workers, inbox, job.grace).run()
+            watch = supervisor.Supervisor(workers, inbox, job.grace, servants)
+            watch.run()
         finally:
-            supervisor.clear(workers, spared)
+            supervisor.clear([*workers, *servants], spared)
     while log.is_alive() and not inbox.take():
         log.join(0.2)  # a reader that has stopped reading keeps it waiting
-    return _summarise(workers, log, began)
+    return _summarise(watch.first_failure(), job, log, began)
 
 
 def _summarise(
-    workers: Sequence[processes.Worker], log: logs.Log, began: float
+    failure: tuple[processes.Worker, processes.Exit] | None,
+    job: Job,
+    log: logs.Log,
+    began: float,
 ) -> int:
     """Says how the workers have ended; returns the code for that."""
-    failure = supervisor.first_failure(workers)
     if failure is None:
         return 0
-    index, how = failure
-    code = how.code
-    who = f"worker {index} of {len(workers)}"
+    failed, how = failure
+    # Nobody has told a data server to end, not even with 0.
+    code = how.code or 1
+    who = failed.name
+    if failed.index < job.workers:
+        who = f"{who} of {job.workers}"
     if code == processes.PREEMPTED:
         say(
             f"{who} stopped after {_since(began)} with exit code {code}: a "
             "checkpoint is committed. Run the same command again to go on."
         )
         return code
-    tail = log.tail(index)
+    tail = log.tail(failed.index)
     lines = "its last lines:" if tail else "it printed nothing."
     seconds = how.moment - began
     say(f"{who} {how.describe()} after {seconds:.1f} s; {lines}")

@@ -73,7 +73,7 @@ class Lines:
 class Log(threading.Thread):
     """Copies the output of workers to this process's, line by line.
 
-    Each line is prefixed by the number of its worker; stdout and stderr are
+    Each line is prefixed by the label of its worker; stdout and stderr are
     kept apart. A thread does it, so that a reader that has stopped reading does
     not keep the launcher from hearing signals. Where the reader has gone, the
     lines are dropped: a training of days does not end with a log viewer.
@@ -90,7 +90,8 @@ class Log(threading.Thread):
             tail: collections.deque[bytes] = collections.deque([], TAIL_LINES)
             self._tails[worker.index] = tail
             for target, file in enumerate(worker.outputs, 1):
-                stream = _Stream(target, b"[%d] " % worker.index, tail, Lines())
+                prefix = f"[{worker.label}] ".encode()
+                stream = _Stream(target, prefix, tail, Lines())
                 self._selector.register(file, selectors.EVENT_READ, stream)
 
     def run(self) -> None:

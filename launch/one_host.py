@@ -24,7 +24,7 @@ def places(engine: str, workers: int) -> Iterator[list[dict[str, str]]]:
         rendezvous.MissingHorovodError: Horovod cannot be imported.
     """
     if engine == "multi_worker":
-        addresses = _free_addresses(workers)
+        addresses = free_addresses(workers)
         yield [environment.multi_worker(addresses, i) for i in range(workers)]
         return
     with rendezvous.serve([(_LOOPBACK, workers)], _LOOPBACK) as port:
@@ -45,7 +45,7 @@ def places(engine: str, workers: int) -> Iterator[list[dict[str, str]]]:
         ]
 
 
-def _free_addresses(number: int) -> list[str]:
+def free_addresses(number: int) -> list[str]:
     """Returns addresses of this host that nobody listens on just now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]

@@ -55,15 +55,16 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def check_open_files(workers: int) -> None:
-    """Makes sure that this process can have so many workers.
+def check_open_files(workers: int, servers: int) -> None:
+    """Makes sure that this process can have so many workers and servers.
 
     Raises:
         UsageError: It may not open as many files as that takes.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     opened = len(os.listdir("/proc/self/fd"))
-    needed = opened + workers * _DESCRIPTORS + _OTHER_DESCRIPTORS
+    needed = opened + (workers + servers) * _DESCRIPTORS
+    needed += _OTHER_DESCRIPTORS
     if needed > limit != resource.RLIM_INFINITY:
         raise usage.UsageError(
             f"--workers={workers} needs {needed} open files, but the limit is "
@@ -79,9 +80,12 @@ class Worker:
         command: What to run, and its arguments.
         environment: All its environment variables.
         cores: The cores it may run on; empty for all.
+        name: What to call it. Default: "worker" and its number.
 
     Attributes:
         index: Its number among the workers.
+        name: What to call it in messages.
+        label: What stands before each line of its output.
         outputs: Descriptors of what it writes to its stdout and its stderr.
             Whoever reads them closes them.
         status: Descriptor that becomes readable when `update` has news.
@@ -95,8 +99,11 @@ class Worker:
         command: Sequence[str],
         environment: Mapping[str, str],
         cores: Collection[int] = (),
+        name: str | None = None,
     ) -> None:
         self.index = index
+        self.name = name or f"worker {index}"
+        self.label = name or str(index)
         self.exit: Exit | None = None
         self.cleared = False
         self.status, status = os.pipe()

@@ -79,12 +79,21 @@ class Supervisor:
         workers: The workers, which have just been started.
         inbox: Signals to pass on to them.
         grace: Seconds.
+        servants: Processes that the workers need, and that end with the last
+            of them. Should one end before, that is a failure like any other.
     """
 
     def __init__(
-        self, workers: Sequence[processes.Worker], inbox: Inbox, grace: float
+        self,
+        workers: Sequence[processes.Worker],
+        inbox: Inbox,
+        grace: float,
+        servants: Sequence[processes.Worker] = (),
     ) -> None:
         self._workers = workers
+        self._servants = servants
+        self._all = [*workers, *servants]
+        self._dismissed = math.inf
         self._inbox = inbox
         self._grace = grace
         self._failed = False
@@ -97,7 +106,7 @@ class Supervisor:
         """Returns when all workers and their descendants have ended."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._inbox, selectors.EVENT_READ)
-            for worker in self._workers:
+            for worker in self._all:
                 selector.register(worker.status, selectors.EVENT_READ, worker)
             while self._left():
                 for key, _ in selector.select(self._timeout()):
@@ -108,10 +117,31 @@ class Supervisor:
                     if key.data.cleared:
                         selector.unregister(key.fd)
                 self._see_failures()
+                self._dismiss()
                 self._carry_out()
 
+    def first_failure(
+        self,
+    ) -> tuple[processes.Worker, processes.Exit] | None:
+        """Returns what was the first to end as it should not, and how."""
+        failed = [(w, w.exit) for w in self._workers if w.exit and w.exit.code]
+        failed += [
+            (w, w.exit)
+            for w in self._servants
+            if w.exit and w.exit.moment < self._dismissed
+        ]
+        return min(failed, key=lambda found: found[1].moment, default=None)
+
     def _left(self) -> list[processes.Worker]:
-        return [worker for worker in self._workers if not worker.cleared]
+        return [worker for worker in self._all if not worker.cleared]
+
+    def _dismiss(self) -> None:
+        """Ends the servants when there is nobody left to serve."""
+        if not all(worker.cleared for worker in self._workers):
+            return
+        self._dismissed = min(self._dismissed, time.monotonic())
+        for servant in self._servants:
+            servant.kill()
 
     def _forward(self) -> None:
         for number in self._inbox.take():
@@ -146,11 +176,11 @@ class Supervisor:
         return True
 
     def _see_failures(self) -> None:
-        failure = first_failure(self._workers)
+        failure = self.first_failure()
         if failure is None or self._failed:
             return
         self._failed = True
-        index, how = failure
+        failed, how = failure
         running = [w for w in self._workers if w.exit is None]
         # A stop that has been passed on is under way in all of them.
         if not (how.code == processes.PREEMPTED and self._inbox.stopping):
@@ -158,7 +188,7 @@ class Supervisor:
                 worker.send(signal.SIGTERM)
         if self._force() and running:
             say(
-                f"worker {index} {how.describe()}; ending the "
+                f"{failed.name} {how.describe()}; ending the "
                 f"other{'s' * (len(running) > 1)}, by force after "
                 f"{self._grace:g} s."
             )
@@ -178,20 +208,12 @@ class Supervisor:
         for worker in left:
             worker.kill()
         if left:
-            names = ", ".join(str(worker.index) for worker in left)
+            names = ", ".join(worker.label for worker in left)
             say(f"killing what is left of: {names}.")
 
     def _kill_guardians(self) -> None:
         for worker in self._left():
             worker.kill_guardian()
-
-
-def first_failure(
-    workers: Sequence[processes.Worker],
-) -> tuple[int, processes.Exit] | None:
-    """Returns which worker was the first to end with another code than 0."""
-    failed = [(w.index, w.exit) for w in workers if w.exit and w.exit.code]
-    return min(failed, key=lambda found: found[1].moment, default=None)
 
 
 def clear(workers: Sequence[processes.Worker], spared: set[int]) -> None:

@@ -22,6 +22,7 @@ _FAILURES = (
     errors.EngineError,
     errors.DivergedError,
     errors.OutputError,
+    input_errors.ServiceError,
     gcs.StorageError,
 )
 
@@ -139,7 +140,7 @@ def run(
             )
         try:
             return main() or 0
-        except errors.ConfigError as error:
+        except (errors.ConfigError, input_errors.UsageError) as error:
             return _fail(error, BAD_CONFIG)
         except input_errors.DataError as error:
             return _fail(error, BAD_DATA)

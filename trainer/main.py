@@ -105,6 +105,7 @@ def _run(
             "--start_anew": _START_ANEW.value,
         },
     )
+    recipe.check_memory(on.host)
     parts = session.build(recipe, on)
     if _DRY_RUN.value:
         _show_plan(parts)

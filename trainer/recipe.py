@@ -7,8 +7,8 @@ from typing import Literal
 import keras
 
 from input import augment as augment_lib
+from input import eval_pipeline, memory, pipeline, spec
 from input import mixing as mixing_lib
-from input import pipeline
 from trainer import best as best_lib
 from trainer import checkpoint as checkpoint_lib
 from trainer import class_weights as class_weights_lib
@@ -89,8 +89,8 @@ class Recipe:
     train_data: pipeline.TrainData
     global_batch_size: int
     duration: str
-    eval_data: pipeline.EvalData | None = None
-    test_data: pipeline.EvalData | None = None
+    eval_data: eval_pipeline.EvalData | None = None
+    test_data: eval_pipeline.EvalData | None = None
     augment: Sequence[augment_lib.Augment] = ()
     mixing: mixing_lib.Mixing | None = None
     loss: losses.Loss = losses.softmax_cross_entropy()
@@ -183,7 +183,7 @@ class Recipe:
             self._check_evaluation(data)
 
     @property
-    def evaluations(self) -> list[pipeline.EvalData]:
+    def evaluations(self) -> list[eval_pipeline.EvalData]:
         """The splits to evaluate on."""
         return [d for d in (self.eval_data, self.test_data) if d is not None]
 
@@ -249,7 +249,7 @@ class Recipe:
                 f"{found}."
             )
 
-    def _check_evaluation(self, data: pipeline.EvalData) -> None:
+    def _check_evaluation(self, data: eval_pipeline.EvalData) -> None:
         train = self.train_data
         if data.source.info.class_names != train.source.info.class_names:
             raise errors.ConfigError(
@@ -263,6 +263,20 @@ class Recipe:
                 f"training {train.image_shape}. Give train_data.decode and "
                 "eval_data.decode the same size."
             )
+
+    def check_memory(self, host: spec.HostShare) -> None:
+        """Makes sure that what is to be cached fits into memory together.
+
+        Raises:
+            input.errors.UsageError: It does not; says what would.
+        """
+        cached = [d for d in self.evaluations if d.cache != "none"]
+        if self.train_data.cache == "none" and not cached:
+            return
+        free = memory.free_bytes()
+        free -= self.train_data.check_memory(self.train_data.files(host), free)
+        for data in cached:
+            free -= data.check_memory(data.files(), free)
 
     def check_data(self) -> None:
         """Looks at every file that training will read.

@@ -16,6 +16,7 @@ import jinja2
 import tensorflow as tf
 from absl import app, flags
 
+from input import contact_sheet
 from input.files import write_atomically
 from trainer import report_classes as classes
 from trainer import report_curves as curves
@@ -75,6 +76,7 @@ def render(run: Run) -> str:
         subtitle=_subtitle(run),
         notes=[*curves.warnings(run), *run.notes],
         tiles=headline.tiles(run, best),
+        preview=contact_sheet.data_uri(run.preview) if run.preview else "",
         charts=curves.curves(run),
         legend=curves.legend(run),
         evaluations=evaluations,

@@ -62,6 +62,11 @@ def warnings(run: Run) -> list[str]:
                 f"{text.counted(len(bad), 'logged step')}, "
                 f"first at step {text.count(bad[0])}."
             )
+    # The last one: earlier starts may have had another config.
+    for line in run.log.starved[-1:]:
+        found.append(
+            f"At step {text.count(line['step'])}: {line.get('advice', '')}"
+        )
     return found
 
 

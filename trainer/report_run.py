@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from input import files
+from input import contact_sheet, files
 from trainer.results import EvaluationResult
 
 Entry = Mapping[str, Any]
@@ -31,6 +31,7 @@ class Log:
         is repeated if it happened there more than once.
       rollbacks: the lines of divergences that were gone back from, in order.
         What came between is not in `train` and `evaluations`.
+      starved: the lines on waiting for input, in order.
       seconds: time spent training, from each start to its last logged
         step, so that the time between a crash and the restart does not
         count. None if nothing was logged.
@@ -42,6 +43,7 @@ class Log:
     )
     restarts: tuple[int, ...] = ()
     rollbacks: Sequence[Entry] = ()
+    starved: Sequence[Entry] = ()
     seconds: float | None = None
 
     @property
@@ -66,6 +68,7 @@ class Run:
       results: the newest evaluation of each split.
       config: operative_config.gin; "" if it is missing.
       notes: sentences on what could not be read.
+      preview: preview.png, what the network saw; b"" if it is missing.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Run:
     results: Mapping[str, EvaluationResult]
     config: str
     notes: tuple[str, ...]
+    preview: bytes = b""
 
 
 def read_run(model_dir: str) -> Run:
@@ -92,6 +96,8 @@ def read_run(model_dir: str) -> Run:
         results=_read_results(os.path.join(model_dir, "evaluation"), notes),
         config=config or "",
         notes=tuple(notes),
+        preview=_read_bytes(os.path.join(model_dir, contact_sheet.FILE_NAME))
+        or b"",
     )
 
 
@@ -108,6 +114,7 @@ def sort_lines(lines: Sequence[Entry]) -> Log:
     by_step: dict[str, dict[int, Entry]] = {}
     starts: list[int] = []
     rollbacks: list[Entry] = []
+    starved: list[Entry] = []
     clock = _Stopwatch()
     for line in lines:
         kind, step = line["kind"], line["step"]
@@ -120,6 +127,8 @@ def sort_lines(lines: Sequence[Entry]) -> Log:
         elif kind == "eval":
             split = str(line.get("split") or "eval")
             by_step.setdefault(split, {})[step] = line
+        elif kind == "input":
+            starved.append(line)
         elif kind == "rollback":
             rollbacks.append(line)
             _forget(by_step, after=line.get("to_step"))
@@ -132,6 +141,7 @@ def sort_lines(lines: Sequence[Entry]) -> Log:
         evaluations=ordered,
         restarts=tuple(sorted(starts[1:])),
         rollbacks=rollbacks,
+        starved=starved,
         seconds=clock.total,
     )
 
@@ -198,8 +208,13 @@ class _Stopwatch:
 
 def _read(path: str) -> str | None:
     """The text of a file; None if there is no such file."""
+    content = _read_bytes(path)
+    return None if content is None else content.decode(errors="replace")
+
+
+def _read_bytes(path: str) -> bytes | None:
     try:
-        return files.read(path).decode("utf-8", errors="replace")
+        return files.read(path)
     except FileNotFoundError:
         return None
 

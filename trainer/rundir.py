@@ -19,7 +19,9 @@ from trainer import best, checkpoint, config, errors, session, writer
 # They decide where, how often and what follows a failure, not what is learnt.
 _FREE = (
     "DATA_DIR",
+    "eval_data.cache",
     "make_engine.",
+    "test_data.cache",
     "tfrecords.data_dir",
     "train.best_direction",
     "train.best_metric",
@@ -35,6 +37,8 @@ _FREE = (
     "train.profile",
     "train.spike_factor",
     "train.steps_per_loop",
+    "train_data.cache",
+    "train_data.service",
 )
 _RUN = "run.json"
 _CONFIG = "operative_config.gin"

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from input import augment, diagnosis, pipeline
+from input import augment, diagnosis, eval_pipeline
 from trainer import (
     engine,
     errors,
@@ -43,11 +43,14 @@ class Session:
 
         Where the data cannot be read it raises input.errors.DataError.
         """
+        # What is to be cached is read here.
+        with diagnosis.explained(self.recipe.train_data):
+            batches = self._batches(start_step)
         take_steps = loop.compile_steps(
             self.engine,
             self.state,
             self._train_step(),
-            self._batches(start_step),
+            batches,
             loop.python_clock if self.recipe.deterministic else tf.timestamp,
         )
 
@@ -57,7 +60,7 @@ class Session:
 
         return explained
 
-    def evaluator(self, data: pipeline.EvalData) -> evaluation.Evaluator:
+    def evaluator(self, data: eval_pipeline.EvalData) -> evaluation.Evaluator:
         """Returns an evaluator of the model on a split."""
         return evaluation.make_evaluator(
             data,

@@ -14,6 +14,7 @@ from trainer import (
     saver,
     saving,
     session,
+    starvation,
     watchdog,
     writer,
 )
@@ -73,6 +74,12 @@ class Stretches:
             self._note_first,
         )
         self._noted = False
+        self._starvation = starvation.Starvation(
+            recipe.train_data,
+            parts.engine.host,
+            out,
+            enabled=parts.engine.is_chief,
+        )
         self.ending = early.StopWhenAsked(parts.engine, model_dir)
 
     def begin(self, start: int) -> None:
@@ -178,6 +185,8 @@ class Stretches:
             (loop.always, bar),
             (loop.always, log.gather),
             (log_due, log.write),
+            (loop.always, self._starvation.gather),
+            (log_due, self._starvation),
             *damage_log.actions(
                 recipe.train_data, self._parts.engine, self._out
             ),

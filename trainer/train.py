@@ -6,6 +6,7 @@ from trainer import (
     actions,
     agreement,
     checkpoint,
+    preview,
     results,
     rollback,
     rundir,
@@ -63,6 +64,10 @@ def train(
             parts.engine,
             lambda: rundir.claim(model_dir, parts, operative_config),
         )
+        if not start:
+            agreement.on_chief(
+                parts.engine, lambda: preview.write(recipe, model_dir)
+            )
         out = writer.Writer(model_dir, enabled=parts.engine.is_chief)
         resumed = parts.engine.is_chief and bool(checkpoints.steps())
         out.write(

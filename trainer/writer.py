@@ -44,8 +44,8 @@ class Writer:
         """Writes one line.
 
         Args:
-            kind: `train`, `eval`, `run`, `checkpoint`, `rollback` or
-                `corrupt`.
+            kind: `train`, `eval`, `run`, `checkpoint`, `rollback`, `corrupt`
+                or `input`.
             step: Steps taken when the values were true.
             values: Those of `train` and `eval` go to TensorBoard too, as far
                 as they are numbers.

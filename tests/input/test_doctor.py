@@ -10,7 +10,7 @@ import zlib
 import pytest
 import tensorflow as tf
 
-from input import dataset, doctor, frames, pipeline, sources, spec
+from input import dataset, doctor, eval_pipeline, frames, sources, spec
 from tests.input import damaged, foreign
 from tests.input.conftest import contents, run_convert
 from tests.input.test_duplicates import photo
@@ -519,7 +519,7 @@ def test_foreign_layouts(source: str, tmp_path: pathlib.Path) -> None:
     source_ = sources.TFRecords(str(tmp_path / "clean"))
     names = source_.names("test", [0])
     assert names == [{"tfds": "100.png"}.get(source, "n00000002_100.JPEG")]
-    data = pipeline.EvalData(source=source_, split="test")
+    data = eval_pipeline.EvalData(source=source_, split="test")
     host = spec.HostShare(index=0, count=1, replicas=1)
     (batch,) = data.dataset(host, global_batch_size=6).as_numpy_iterator()
     assert batch["label"].tolist() == [i % 3 for i in range(100, 106)]

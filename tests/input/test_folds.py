@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from input import dataset, folds, pipeline, sources, spec
+from input import dataset, eval_pipeline, folds, sources, spec
 from input.errors import DataError
 from tests.input.conftest import make_folder, read_records, run_convert
 
@@ -54,7 +54,7 @@ def test_a_fold_is_validated_on_one_and_trained_on_the_others(folded, fold):
         source.check(split)
         count = source.info.examples(split)
         seen[split] = source.names(split, range(count))
-        data = pipeline.EvalData(source=source, split=split)
+        data = eval_pipeline.EvalData(source=source, split=split)
         batches = list(data.dataset(ONE_HOST, global_batch_size=1))
         labels = {int(b["index"][0]): int(b["label"][0]) for b in batches}
         assert labels == {

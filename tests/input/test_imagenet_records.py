@@ -9,6 +9,7 @@ from input import (
     damage,
     decode,
     errors,
+    eval_pipeline,
     imagenet_records,
     pipeline,
     record_index,
@@ -68,7 +69,7 @@ def test_info(classic: pathlib.Path) -> None:
 
 def test_examples(classic: pathlib.Path) -> None:
     """Every record once; labels from 0; names and pixels where they belong."""
-    data = pipeline.EvalData(source=source(classic), decode=CROP)
+    data = eval_pipeline.EvalData(source=source(classic), decode=CROP)
     data.source.check("validation")
     rows = [
         (index, label, image)
@@ -117,7 +118,7 @@ def test_training_seeks(classic: pathlib.Path) -> None:
     ],
 )
 def test_label_offset(classic, offset, labels, message) -> None:
-    data = pipeline.EvalData(
+    data = eval_pipeline.EvalData(
         source=source(classic, label_offset=offset), decode=CROP
     )
     if message:

@@ -6,7 +6,16 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import files
-from input import crops, dataset, decode, errors, pipeline, sources, spec
+from input import (
+    crops,
+    dataset,
+    decode,
+    errors,
+    eval_pipeline,
+    pipeline,
+    sources,
+    spec,
+)
 from tests.conftest import write_dataset
 
 
@@ -113,7 +122,7 @@ def test_evaluation_covers_every_example_once(
     tiny_data: pathlib.Path, batch_size: int, count: int, replicas: int
 ) -> None:
     global_batch_size = batch_size * count * replicas
-    data = pipeline.EvalData(
+    data = eval_pipeline.EvalData(
         source=sources.TFRecords(str(tiny_data)), split="train"
     )
     found, lengths = [], set()
@@ -235,7 +244,7 @@ def test_names_come_from_the_records(tiny_data: pathlib.Path) -> None:
 
 
 def test_synthetic_reads_like_a_data_set() -> None:
-    data = pipeline.EvalData(
+    data = eval_pipeline.EvalData(
         source=sources.Synthetic(examples={"train": 2500}, num_classes=7),
         split="train",
     )

@@ -26,7 +26,7 @@ def test_examples_of_an_epoch(resample, wanted: list[int]) -> None:
 @pytest.mark.parametrize("wanted", [[7, 7], [100, 3], [1, 0], [23, 11]])
 def test_epochs_are_equally_large_and_fair(wanted: list[int]) -> None:
     counts = np.array([[10, 0], [3, 5], [0, 1], [9, 2]])
-    plan = sampling.Plan(None, counts, wanted)
+    plan = sampling.Plan(counts, wanted)
     sizes = np.array([plan.sizes(epoch) for epoch in range(176)])
     assert (sizes.sum(axis=1) == sum(wanted)).all()
     # 176 is a multiple of both numbers of examples, 22 and 8.
@@ -110,6 +110,18 @@ def test_the_same_global_batches_at_any_number_of_hosts(
 
     parts = [rows(spec.HostShare(i, count, 1)) for i in range(count)]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), rows(ALONE))
+
+
+@pytest.mark.parametrize("policy", ["encoded", "decoded"])
+@pytest.mark.parametrize("resample", [sampling.oversample(), None])
+def test_the_same_stream_from_memory(
+    skewed: pathlib.Path, resample, policy: str
+) -> None:
+    read = data(skewed, resample, copies=2)
+    held = data(skewed, resample, copies=2, cache=policy)
+    for start in (0, 17):
+        found = stream(held, 120, start_step=start)
+        assert found == stream(read, 120, start_step=start)
 
 
 def test_copies_stand_in_a_row(skewed: pathlib.Path) -> None:

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from input import decode, errors, pipeline, spec, tfds_directory
+from input import decode, errors, eval_pipeline, pipeline, spec, tfds_directory
 from tests.input import foreign
 
 HOST = spec.HostShare(index=0, count=1, replicas=1)
@@ -25,7 +25,7 @@ def pets(prepared: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path / "pets" / "1.0.0"
 
 
-def rows(data: pipeline.EvalData) -> dict[int, tuple[int, np.ndarray]]:
+def rows(data: eval_pipeline.EvalData) -> dict[int, tuple[int, np.ndarray]]:
     found = {}
     for batch in data.dataset(HOST, global_batch_size=4).as_numpy_iterator():
         for i in np.flatnonzero(batch["mask"]):
@@ -50,7 +50,7 @@ def test_by_directory(prepared: pathlib.Path) -> None:
     (shard,) = info.shards("test")
     assert shard.file == "pets-test.tfrecord-00000-of-00001"
     source.check("test")
-    data = pipeline.EvalData(
+    data = eval_pipeline.EvalData(
         source=source,
         split="test",
         decode=decode.ResizeCenterCrop(size=20, kept=1.0),
@@ -80,7 +80,7 @@ def test_grey_pictures_of_one_size(tmp_path: pathlib.Path) -> None:
     assert source.info.image_shape == (20, 30, 1)
     assert source.info.channel_mean == (pytest.approx(114.495),)
     assert source.info.channel_std == (pytest.approx(57.63),)
-    data = pipeline.EvalData(source=source, split="train")
+    data = eval_pipeline.EvalData(source=source, split="train")
     label, image = rows(data)[4]
     assert label == 1
     np.testing.assert_array_equal(image, foreign.picture(4, (20, 30, 1)))

@@ -479,7 +479,7 @@ BROKEN = """
 import sys
 from launch import local, supervisor
 def broken(self):
-    if supervisor.first_failure(self._workers):
+    if self.first_failure():
         raise RuntimeError("broken")
 supervisor.Supervisor._see_failures = broken
 sys.exit(local.main(sys.argv))

@@ -73,7 +73,10 @@ class FakeWorker(types.SimpleNamespace):
     def __init__(self, index: int) -> None:
         out, err = os.pipe(), os.pipe()
         super().__init__(
-            index=index, outputs=(out[0], err[0]), writes=(out[1], err[1])
+            index=index,
+            label=str(index),
+            outputs=(out[0], err[0]),
+            writes=(out[1], err[1]),
         )
 
     def say(self, data: bytes, stream: int = 1) -> None:

@@ -1,0 +1,89 @@
+r"""Draws what the network will see: pictures after crop and augmentation.
+
+    python -m input.preview --gin_file=gin/digits.gin --output=preview.html
+
+One row for each example of the training split: its class, the picture as it is
+stored, and the same picture augmented several times. The crops and colours are
+drawn as in training, from train.seed. Exit codes: 0 done; 2 bad flag or config;
+3 bad data; 1 anything else.
+"""
+
+import os
+
+import tensorflow as tf
+from absl import flags
+
+from input import contact_sheet, errors, files
+from input.progress import progress
+
+# The only file of `input` that knows the trainer: recipes are read there
+# (docs/architecture.md).
+from trainer import cli
+
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "File to write, ending in .html or .png. Default: preview.html in "
+    "--model_dir, or in the current folder.",
+)
+_EXAMPLES = flags.DEFINE_integer(
+    "examples",
+    contact_sheet.EXAMPLES,
+    "Rows: how many examples to show.",
+    lower_bound=1,
+    upper_bound=100,
+)
+_VARIANTS = flags.DEFINE_integer(
+    "variants",
+    contact_sheet.VARIANTS,
+    "Columns: how often each is augmented.",
+    lower_bound=1,
+    upper_bound=100,
+)
+
+
+def main() -> int:
+    """Writes the sheet; returns the exit code."""
+    output = _OUTPUT.value or os.path.join(
+        cli.MODEL_DIR.value or "", "preview.html"
+    )
+    if not output.endswith((".html", ".png")):
+        raise errors.UsageError(
+            f"--output={output} must end in .html or .png: a page or a picture."
+        )
+    recipe = cli.load_recipe()
+    data = recipe.train_data
+    rows = min(_EXAMPLES.value, data.examples)
+    try:
+        with progress(rows * _VARIANTS.value, "pictures") as done:
+            examples = contact_sheet.make(
+                data,
+                recipe.augment,
+                recipe.seed,
+                examples=rows,
+                variants=_VARIANTS.value,
+                done=done,
+            )
+    except tf.errors.OpError as error:
+        raise errors.DataError(
+            f"Split {data.split!r} cannot be read: {error.message}\n"
+            "input.doctor says which records are damaged."
+        ) from error
+    sheet = contact_sheet.png(examples)
+    content = sheet
+    if output.endswith(".html"):
+        title = f"Split {data.split!r} of {data.examples:,} examples"
+        content = contact_sheet.page(examples, title, sheet).encode()
+    try:
+        files.write_atomically(output, content)
+    except (tf.errors.OpError, OSError) as error:
+        raise errors.UsageError(
+            f"--output={output} cannot be written: {error}. Name a file in a "
+            "folder of yours."
+        ) from error
+    print(f"{rows} examples, each seen {_VARIANTS.value} times: {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
