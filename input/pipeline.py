@@ -147,7 +147,7 @@ class TrainData(records.Split):
         replica_batch_size = host.replica_batch_size(
             global_batch_size, micro_batches
         )
-        by_file = self._by_file(host.count)
+        by_file = self.reads_by_file(host.count)
         shards, batch_size = self._share(host, by_file, global_batch_size)
         start = start_step * batch_size
         stream = self.stream(shards, seed, start).enumerate(start)
@@ -196,7 +196,7 @@ class TrainData(records.Split):
             seed: Seed of the order.
             steps: Global batches of the stream, one after the other.
         """
-        by_file = self._by_file(host.count)
+        by_file = self.reads_by_file(host.count)
         shards, batch_size = self._share(host, by_file, global_batch_size)
         found = self._order(shards, seed).shards(
             steps.start * batch_size // self.copies,
@@ -270,8 +270,8 @@ class TrainData(records.Split):
         shards = self.source.info.shards(self.split)
         return damage.Reader(shards, paths, self.on_corrupt, self.ledger)
 
-    def _by_file(self, hosts: int) -> bool:
-        """Returns whether hosts read different files."""
+    def reads_by_file(self, hosts: int) -> bool:
+        """Returns whether so many hosts would read different files."""
         if self.resample is not None:
             return False  # The files of one host have no fixed share.
         shards = self.source.info.splits[self.split]

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from input import files, rows
+from input import files
 from models import summary
 from trainer import best, checkpoint, config, errors, session, writer
 
@@ -202,11 +202,10 @@ def _fingerprint(parts: session.Session) -> str:
 
 def _order(parts: session.Session) -> str:
     """Returns what decides, besides the config, in which order data come."""
-    data, hosts = parts.recipe.train_data, parts.engine.host.count
-    shards = data.source.info.splits[data.split]
-    by = rows.resolve(data.shard_by, data.split, shards, hosts)
+    hosts = parts.engine.host.count
+    by_file = parts.recipe.train_data.reads_by_file(hosts)
     # One host reads all files; by record the order is that of one host.
-    return f"file, {hosts} hosts" if by == "file" and hosts > 1 else "record"
+    return f"file, {hosts} hosts" if by_file and hosts > 1 else "record"
 
 
 def describe(model_dir: str, parts: session.Session) -> dict[str, Any]:
