@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from absl import logging
 
-from input import pipeline
+from input import eval_pipeline
 from trainer import (
     agreement,
     evaluation,
@@ -151,7 +151,7 @@ def evaluations(
     evaluators: Iterable[evaluation.Evaluator],
     model_dir: str,
     to: writer.Writer,
-    decisive: pipeline.EvalData | None,
+    decisive: eval_pipeline.EvalData | None,
     keep: Keep,
     may_lag: bool = False,
 ) -> list[Evaluate]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from input import diagnosis, errors, pipeline, spec
+from input import diagnosis, errors, eval_pipeline, spec
 from trainer import engine, losses, results, state, step
 
 _MISTAKES = 24
@@ -138,7 +138,7 @@ class Evaluator:
             data are reported as unused.
     """
 
-    data: pipeline.EvalData
+    data: eval_pipeline.EvalData
     engine: engine.Engine
     batches: Iterable[Any]
     predict: Callable[[Any], Any]
@@ -219,7 +219,7 @@ class Evaluator:
 
 
 def make_evaluator(
-    data: pipeline.EvalData,
+    data: eval_pipeline.EvalData,
     on: engine.Engine,
     train: state.TrainState,
     preprocess: step.Preprocess,

@@ -7,8 +7,8 @@ from typing import Literal
 import keras
 
 from input import augment as augment_lib
+from input import eval_pipeline, pipeline
 from input import mixing as mixing_lib
-from input import pipeline
 from trainer import best as best_lib
 from trainer import checkpoint as checkpoint_lib
 from trainer import class_weights as class_weights_lib
@@ -89,8 +89,8 @@ class Recipe:
     train_data: pipeline.TrainData
     global_batch_size: int
     duration: str
-    eval_data: pipeline.EvalData | None = None
-    test_data: pipeline.EvalData | None = None
+    eval_data: eval_pipeline.EvalData | None = None
+    test_data: eval_pipeline.EvalData | None = None
     augment: Sequence[augment_lib.Augment] = ()
     mixing: mixing_lib.Mixing | None = None
     loss: losses.Loss = losses.softmax_cross_entropy()
@@ -183,7 +183,7 @@ class Recipe:
             self._check_evaluation(data)
 
     @property
-    def evaluations(self) -> list[pipeline.EvalData]:
+    def evaluations(self) -> list[eval_pipeline.EvalData]:
         """The splits to evaluate on."""
         return [d for d in (self.eval_data, self.test_data) if d is not None]
 
@@ -249,7 +249,7 @@ class Recipe:
                 f"{found}."
             )
 
-    def _check_evaluation(self, data: pipeline.EvalData) -> None:
+    def _check_evaluation(self, data: eval_pipeline.EvalData) -> None:
         train = self.train_data
         if data.source.info.class_names != train.source.info.class_names:
             raise errors.ConfigError(

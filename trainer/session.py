@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from input import augment, diagnosis, pipeline
+from input import augment, diagnosis, eval_pipeline
 from trainer import (
     engine,
     errors,
@@ -57,7 +57,7 @@ class Session:
 
         return explained
 
-    def evaluator(self, data: pipeline.EvalData) -> evaluation.Evaluator:
+    def evaluator(self, data: eval_pipeline.EvalData) -> evaluation.Evaluator:
         """Returns an evaluator of the model on a split."""
         return evaluation.make_evaluator(
             data,

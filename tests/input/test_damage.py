@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input import damage, dataset, diagnosis, errors, pipeline, sources, spec
+from input import (
+    damage,
+    dataset,
+    diagnosis,
+    errors,
+    eval_pipeline,
+    pipeline,
+    sources,
+    spec,
+)
 from tests.input import damaged
 
 HOST = spec.HostShare(0, 1, 1)
@@ -131,7 +140,7 @@ def test_fail_says_where_the_damage_is(place: pathlib.Path, case: str) -> None:
 
 @pytest.mark.parametrize("case", ["data", "truncated between records"])
 def test_evaluation_does_not_do_without(place: pathlib.Path, case: str) -> None:
-    data = pipeline.EvalData(
+    data = eval_pipeline.EvalData(
         source=sources.TFRecords(str(place)), split="train"
     )
     damaged.damage(place, case)

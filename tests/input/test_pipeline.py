@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input import decode, errors, pipeline, sources, spec
+from input import decode, errors, eval_pipeline, pipeline, sources, spec
 from tests.conftest import write_dataset
 
 
@@ -99,7 +99,7 @@ def test_evaluation_covers_every_example_once(
     tiny_data: pathlib.Path, batch_size: int, count: int, replicas: int
 ) -> None:
     global_batch_size = batch_size * count * replicas
-    data = pipeline.EvalData(
+    data = eval_pipeline.EvalData(
         source=sources.TFRecords(str(tiny_data)), split="train"
     )
     found, lengths = [], set()
@@ -208,7 +208,7 @@ def test_names_come_from_the_records(tiny_data: pathlib.Path) -> None:
 
 
 def test_synthetic_reads_like_a_data_set() -> None:
-    data = pipeline.EvalData(
+    data = eval_pipeline.EvalData(
         source=sources.Synthetic(examples={"train": 2500}, num_classes=7),
         split="train",
     )
