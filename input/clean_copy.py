@@ -33,6 +33,7 @@ from input import (
     sources,
     staging,
     subject,
+    transcode,
 )
 from input.progress import progress
 
@@ -177,7 +178,12 @@ def _written(
         pictures = _Pictures(file, of.fields, offsets)
         plans.append(record_writer.ShardPlan(file.split, shard, pictures))
     return record_writer.write_shards(
-        plans, place, num_classes, workers=workers, advance=advance
+        plans,
+        place,
+        num_classes,
+        rules=transcode.Rules(),
+        workers=workers,
+        advance=advance,
     )
 
 

@@ -68,7 +68,7 @@ def _figure(
 def _thumbnail(encoded: bytes) -> bytes:
     """Returns a PNG of at most 160 pixels a side; b"" if it has changed."""
     try:
-        _, image = image_check.decode(encoded)
+        image = image_check.decode(encoded)
     except image_check.UnreadableImageError:
         return b""
     scale = min(1.0, _PIXELS / max(image.shape[:2]))

@@ -94,12 +94,17 @@ def row(record: bytes, rules: Rules, tally: Tally) -> tuple[object, ...]:
                 f"{width:,} x {height:,} pixels; --max_pixels allows "
                 f"{rules.max_pixels:,}",
             )
-        image_format, image = image_check.decode(encoded)
+        image_format = image_check.kind(encoded)
+        if image_format not in image_check.STORED:
+            raise DefectError(
+                UNDECODABLE, f"{image_format} is not read in training"
+            )
+        image = image_check.decode(encoded)
     except image_check.UnreadableImageError as e:
         raise DefectError(UNDECODABLE, str(e)) from e
     except tf.errors.OpError as e:
         raise DefectError(UNDECODABLE, e.message.splitlines()[0]) from e
-    tally.add(image, image_format, 0, pixels=True)
+    tally.add(image, image_format.lower(), 0, pixels=True)
     looks, comparable = duplicates.look(image)
     return (
         label,
