@@ -12,7 +12,6 @@ other programs first.
 """
 
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +21,14 @@ import keras
 import numpy as np
 from absl import app, flags
 
-from benchmarks import cases, scaling_worker, tables, tf_contenders, turns
+from benchmarks import (
+    cases,
+    saving_report,
+    scaling_worker,
+    tables,
+    tf_contenders,
+    turns,
+)
 from trainer import checkpoint, saver, saving, session
 
 _CASE = flags.DEFINE_enum(
@@ -34,11 +40,6 @@ _ROUNDS = flags.DEFINE_integer(
 _STEPS = flags.DEFINE_integer(
     "steps", 40, "Steps in a turn; it saves twice.", lower_bound=4
 )
-
-_NONE, _LOCKSTEP = "no saving", "Lockstep, beside training"
-_IN_TURN = "the same files, training waits"
-_FIT, _BACKUP = "model.fit, no saving", "model.fit, BackupAndRestore"
-_RATIOS = ((_LOCKSTEP, _NONE), (_IN_TURN, _NONE), (_BACKUP, _FIT))
 
 Turn = Callable[[int], list[float]]
 
@@ -67,12 +68,12 @@ def main(arguments: Sequence[str]) -> None:
             for name, turn in crowd.items():
                 turns.say(f"round {round_ + 1} of {_ROUNDS.value}: {name}")
                 seconds[name].append(turn(_STEPS.value))
-        size = _bytes(os.path.join(folder, _LOCKSTEP))
+        size = _bytes(os.path.join(folder, saving_report.LOCKSTEP))
     print(conditions)
     print(
         f"- {case.title}; a checkpoint of {size:,} bytes every {period} steps"
     )
-    print(report(seconds))
+    print(saving_report.report(seconds))
 
 
 def _lockstep(case: cases.Case, folder: str, period: int) -> dict[str, Turn]:
@@ -89,9 +90,11 @@ def _lockstep(case: cases.Case, folder: str, period: int) -> dict[str, Turn]:
         return lambda steps: _steps(parts, take_steps, save, steps, period)
 
     return {
-        _NONE: contender(_NONE, None),
-        _LOCKSTEP: contender(_LOCKSTEP, saver.Saver()),
-        _IN_TURN: contender(_IN_TURN, _InTurn()),
+        saving_report.NONE: contender(saving_report.NONE, None),
+        saving_report.LOCKSTEP: contender(
+            saving_report.LOCKSTEP, saver.Saver()
+        ),
+        saving_report.IN_TURN: contender(saving_report.IN_TURN, _InTurn()),
     }
 
 
@@ -150,7 +153,10 @@ def _keras(case: cases.Case, folder: str, period: int) -> dict[str, Turn]:
 
         return turn
 
-    return {_FIT: contender(False), _BACKUP: contender(True)}
+    return {
+        saving_report.FIT: contender(False),
+        saving_report.BACKUP: contender(True),
+    }
 
 
 def _bytes(folder: str) -> int:
@@ -158,44 +164,6 @@ def _bytes(folder: str) -> int:
     newest = sorted(os.listdir(folder))[-1]
     files = os.scandir(os.path.join(folder, newest))
     return sum(file.stat().st_size for file in files)
-
-
-def report(seconds: dict[str, list[list[float]]]) -> str:
-    """Returns the tables of the seconds of all steps, by contender and turn."""
-    rows = []
-    for name, rounds in seconds.items():
-        steps = [1000 * s for turn in rounds for s in turn]
-        rows.append(
-            [
-                name,
-                f"{statistics.median(steps):,.1f}",
-                f"{np.percentile(steps, 99):,.1f}",
-                f"{max(steps):,.1f}",
-                f"{statistics.mean(steps):,.1f}",
-            ]
-        )
-    header = ["step", "median, ms", "p99, ms", "max, ms", "mean, ms"]
-    ratios = []
-    for ours, theirs in _RATIOS:
-        p99, mean = (
-            [
-                float(measure(a) / measure(b))
-                for a, b in zip(seconds[ours], seconds[theirs], strict=True)
-            ]
-            for measure in (lambda turn: np.percentile(turn, 99), np.mean)
-        )
-        ratios.append(
-            [
-                f"{ours} / {theirs}",
-                f"{statistics.median(p99):.3f}",
-                f"{min(p99):.3f}..{max(p99):.3f}",
-                f"{statistics.median(mean):.3f}",
-            ]
-        )
-    second = ["ratio of times", "p99, median", "min..max of rounds", "mean"]
-    return (
-        tables.markdown(header, rows) + "\n\n" + tables.markdown(second, ratios)
-    )
 
 
 if __name__ == "__main__":

@@ -59,10 +59,10 @@ class Rows:
 Augment = Callable[[tf.Tensor, Rows], tf.Tensor]
 
 
-def check_probability(probability: float) -> None:
-    """Raises a ValueError unless it is a share of images."""
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability={probability} must be in [0, 1].")
+def check_probability(value: float, name: str = "probability") -> None:
+    """Raises ValueError where a probability is not in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}={value} must be in [0, 1].")
 
 
 def check_fill(fill: float) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from input.augment import Rows
+from input import augment
 
 # Of the quantiles of the Beta distribution, which are interpolated.
 _TABLE = 4096
@@ -32,7 +32,7 @@ class Pairs:
 
     images: tf.Tensor
     partners: tf.Tensor
-    rows: Rows
+    rows: augment.Rows
     allowed: tf.Tensor
 
 
@@ -54,7 +54,7 @@ def mixup(alpha: float = 0.2, probability: float = 1.0) -> Mixing:
     Source: Zhang et al. 2017, arXiv:1710.09412.
     """
     quantiles = _beta_quantiles("alpha", alpha)
-    _check_probability("probability", probability)
+    augment.check_probability(probability)
 
     def apply(pairs: Pairs) -> tuple[tf.Tensor, tf.Tensor]:
         share = _interpolate(quantiles, pairs.rows.uniform("mixup/share"))
@@ -82,7 +82,7 @@ def cutmix(alpha: float = 1.0, probability: float = 1.0) -> Mixing:
     Source: Yun et al. 2019, arXiv:1905.04899.
     """
     quantiles = _beta_quantiles("alpha", alpha)
-    _check_probability("probability", probability)
+    augment.check_probability(probability)
 
     def apply(pairs: Pairs) -> tuple[tf.Tensor, tf.Tensor]:
         _, height, width, _ = pairs.images.shape
@@ -119,7 +119,7 @@ def mixup_or_cutmix(
     """
     blend = mixup(mixup_alpha, probability)
     paste = cutmix(cutmix_alpha, probability)
-    _check_probability("switch_probability", switch_probability)
+    augment.check_probability(switch_probability, "switch_probability")
 
     def apply(pairs: Pairs) -> tuple[tf.Tensor, tf.Tensor]:
         pasted = pairs.rows.uniform("mixing/switch") < switch_probability
@@ -156,7 +156,9 @@ def _where_mixed(
     return tf.where(mixed & pairs.allowed, share, 1.0)
 
 
-def _span(rows: Rows, name: str, length: int, share: tf.Tensor) -> tf.Tensor:
+def _span(
+    rows: augment.Rows, name: str, length: int, share: tf.Tensor
+) -> tf.Tensor:
     """Returns bool [b, length]: true in a span around a random centre.
 
     Args:
@@ -203,8 +205,3 @@ def _interpolate(quantiles: np.ndarray, level: tf.Tensor) -> tf.Tensor:
     left = tf.gather(quantiles, below)
     right = tf.gather(quantiles, below + 1)
     return left + (place - tf.cast(below, tf.float32)) * (right - left)
-
-
-def _check_probability(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name}={value} must be in [0, 1].")

@@ -58,7 +58,7 @@ class TrainSplit(cache.Cached):
             raise ValueError(
                 f"resample does not go together with on_corrupt="
                 f'"{self.on_corrupt}": nothing is known of the class of a lost '
-                "record. Mend the data set (input.doctor), or leave one out."
+                "record. Convert the data set again, or leave one out."
             )
         if self.resample is not None and self.shard_by == "file":
             raise ValueError(

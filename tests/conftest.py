@@ -19,8 +19,9 @@ tf.config.set_logical_device_configuration(
 )
 bindings.register()
 
-# A shell that runs the tests in the background has them ignore Ctrl-C.
+# A shell that runs the tests in the background has them ignore these.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

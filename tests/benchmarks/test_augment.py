@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import augment as benchmark
+from benchmarks import augment_contenders as benchmark
 from input import augment, policies
 
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from benchmarks import saving
+from benchmarks import saving_report
 from tests.conftest import REPO
 
 
@@ -22,7 +22,7 @@ def test_the_slowest_step_counts() -> None:
         "model.fit, no saving": [[*turn, 0.1]],
         "model.fit, BackupAndRestore": [[*turn[1:], 0.2, 0.2]],
     }
-    text = saving.report(seconds)
+    text = saving_report.report(seconds)
     assert cells(text, "Lockstep, beside training") == [
         *("100.0", "120.0", "120.0", "100.4")
     ]

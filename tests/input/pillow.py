@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from sklearn import datasets
 
-from benchmarks import augment as benchmark
+from benchmarks import augment_contenders as benchmark
 from input import menu
 
 
