@@ -80,7 +80,7 @@ class RandomResizedCrop:
                     _decode_window(encoded, window, 1, channels), shape
                 )
 
-            # One switch: each costs 0.1 ms, and the whole crop 2.
+            # One switch for the scale and for how to resize.
             return tf.switch_case(
                 _reached(shorter, [ratio * self.size for ratio in _RATIOS]),
                 [
