@@ -13,11 +13,18 @@ def of_examples(examples: tf.data.Dataset, size: int) -> tf.data.Dataset:
 
 
 def of_stored(
-    numbers: tf.data.Dataset, stored: cache.Stored, size: int
+    stream: tf.data.Dataset, stored: cache.Stored, size: int
 ) -> tf.data.Dataset:
-    """Returns batches of what is held decoded; each is looked up at once."""
-    return of_examples(numbers, size).map(
-        stored.take, num_parallel_calls=tf.data.AUTOTUNE
+    """Returns batches of what is held decoded.
+
+    Args:
+        stream: Pairs of a position and the number of a row that is held.
+        stored: The rows.
+        size: Rows of a batch, which are looked up at once.
+    """
+    return of_examples(stream, size).map(
+        lambda _, numbers: stored.take(numbers),
+        num_parallel_calls=tf.data.AUTOTUNE,
     )
 
 

@@ -178,8 +178,7 @@ class TrainData(cache.Cached):
         )
         stream = rows.of_part(stream, replica_batch_size, part)
         if stored is not None and self.cache == "decoded":
-            numbers = stream.map(lambda _, number: number)
-            made = batches.of_stored(numbers, stored, replica_batch_size)
+            made = batches.of_stored(stream, stored, replica_batch_size)
             return batches.finish(
                 made, replica_batch_size, self.image_shape, "train"
             )
@@ -332,10 +331,10 @@ class EvalData(cache.Cached):
             ).repeat(padding)
         )
         stream = rows.of_host(stream.enumerate(), host, global_batch_size)
-        stream = stream.map(lambda _, item: item)
         if stored is not None and self.cache == "decoded":
             made = batches.of_stored(stream, stored, replica_batch_size)
         else:
+            stream = stream.map(lambda _, item: item)
             if stored is not None:
                 stream = stream.map(stored.take)
             images = stream.map(
