@@ -14,12 +14,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from input import damage, decode, errors, memory, records, spec
+from input import crops, damage, decode, errors, memory, records, spec
 
 Policy = Literal["none", "encoded", "decoded"]
 
 # They make the same pixels of an image each time.
-_REPEATABLE = (decode.AsStored, decode.ResizeCenterCrop)
+_REPEATABLE = (decode.AsStored, crops.ResizeCenterCrop)
 # A string in a tensor: its length, a pointer and what malloc adds.
 _STRING_BYTES = 48
 # Label, mask and index of an example.

@@ -25,6 +25,7 @@ from input import (
     duplicates,
     errors,
     examine,
+    folds,
     frames,
     gcs,
     record_check,
@@ -176,7 +177,15 @@ def _written(
         numbers[file.split] += 1
         offsets = found.table.offset[rows][stays[rows]]
         pictures = _Pictures(file, of.fields, offsets)
-        plans.append(record_writer.ShardPlan(file.split, shard, pictures))
+        plans.append(
+            record_writer.ShardPlan(
+                file.split,
+                shard,
+                pictures,
+                counts_pixels=file.split == "train"
+                or folds.is_fold(file.split),
+            )
+        )
     return record_writer.write_shards(
         plans,
         place,

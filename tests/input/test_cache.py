@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from input import (
     cache,
+    crops,
     damage,
-    decode,
     errors,
     eval_pipeline,
     memory,
@@ -78,7 +78,7 @@ def test_the_same_batches_for_each_host_and_replica(
 def test_random_crops_are_the_same_from_records_in_memory(
     tiny_data: pathlib.Path,
 ) -> None:
-    crop = decode.RandomResizedCrop(3)
+    crop = crops.RandomResizedCrop(3)
     plain, held = (
         train_data(tiny_data, decode=crop, cache=c).dataset(
             HOST, global_batch_size=5, seed=3, start_step=2
@@ -142,7 +142,7 @@ def test_files_are_read_once(tiny_data: pathlib.Path, policy: str) -> None:
     [
         ({"cache_bytes": 0}, "cache_bytes=0 must be at least 1 byte"),
         (
-            {"cache": "decoded", "decode": decode.RandomResizedCrop(3)},
+            {"cache": "decoded", "decode": crops.RandomResizedCrop(3)},
             "RandomResizedCrop.* makes others of an image each time",
         ),
     ],
@@ -155,7 +155,7 @@ def test_wrong_values(
 
 
 def test_pixels_of_a_central_crop_may_be_held(tiny_data: pathlib.Path) -> None:
-    crop = decode.ResizeCenterCrop(2)
+    crop = crops.ResizeCenterCrop(2)
     plain, held = (
         train_data(tiny_data, decode=crop, cache=c).dataset(
             HOST, global_batch_size=5, seed=3

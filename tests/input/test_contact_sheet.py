@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input import augment, contact_sheet, decode, pipeline, sources
+from input import augment, contact_sheet, crops, pipeline, sources
 from tests.conftest import write_dataset
 
 TILE = 96
@@ -41,7 +41,7 @@ def test_examples_are_spread_over_the_shards(
 
 def test_what_is_seen_is_cropped_and_augmented(tmp_path: pathlib.Path) -> None:
     write_dataset(tmp_path, sizes=(9,))
-    data = split(tmp_path, decode=decode.RandomResizedCrop(3))
+    data = split(tmp_path, decode=crops.RandomResizedCrop(3))
     blank = augment.cutout(1, fill=200.0)
     done: list[None] = []
     examples = contact_sheet.make(

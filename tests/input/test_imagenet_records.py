@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from input import (
+    crops,
     damage,
-    decode,
     errors,
     eval_pipeline,
     imagenet_records,
@@ -18,7 +18,7 @@ from input import (
 from tests.input import damaged, foreign
 
 HOST = spec.HostShare(index=0, count=1, replicas=1)
-CROP = decode.ResizeCenterCrop(size=8)
+CROP = crops.ResizeCenterCrop(size=8)
 
 
 @pytest.fixture

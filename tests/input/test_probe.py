@@ -9,7 +9,7 @@ import pytest
 
 from input import (
     advice,
-    decode,
+    crops,
     memory,
     pipeline,
     probe,
@@ -65,7 +65,7 @@ def give(data, read: float, decode_: float, host=HOST, cores=2.0) -> str:
     )
 
 
-CROP = {"decode": decode.RandomResizedCrop(2)}
+CROP = {"decode": crops.RandomResizedCrop(2)}
 
 
 @pytest.mark.parametrize(

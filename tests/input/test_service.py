@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input import decode, diagnosis, errors, pipeline, service, sources, spec
+from input import crops, diagnosis, errors, pipeline, service, sources, spec
 from tests.conftest import REPO, write_dataset
 
 SECONDS = 240
@@ -72,7 +72,7 @@ def test_the_same_batches(
     micro_batches: int,
 ) -> None:
     chosen = ",".join(addresses[:servers])
-    crop = decode.RandomResizedCrop(3)
+    crop = crops.RandomResizedCrop(3)
     expected, found = (
         first(
             data(tiny_data, decode=crop, service=s, shuffle_bytes=1000).dataset(

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from input import decode, errors, eval_pipeline, pipeline, spec, tfds_directory
+from input import crops, errors, eval_pipeline, pipeline, spec, tfds_directory
 from tests.input import foreign
 
 HOST = spec.HostShare(index=0, count=1, replicas=1)
@@ -53,7 +53,7 @@ def test_by_directory(prepared: pathlib.Path) -> None:
     data = eval_pipeline.EvalData(
         source=source,
         split="test",
-        decode=decode.ResizeCenterCrop(size=20, kept=1.0),
+        decode=crops.ResizeCenterCrop(size=20, kept=1.0),
     )
     found = rows(data)
     assert sorted(found) == list(range(7))
@@ -113,7 +113,7 @@ def test_truncated_file(pets: pathlib.Path) -> None:
         source.check("train")
     data = pipeline.TrainData(
         source=source,
-        decode=decode.ResizeCenterCrop(size=8),
+        decode=crops.ResizeCenterCrop(size=8),
         on_corrupt="skip_record",
         max_corrupt_fraction=0.6,
     )
