@@ -13,7 +13,7 @@ from trainer import best as best_lib
 from trainer import checkpoint as checkpoint_lib
 from trainer import class_weights as class_weights_lib
 from trainer import duration as duration_lib
-from trainer import errors, losses, optimizers
+from trainer import errors, losses, optimizers, progressive
 from trainer import precision as precision_lib
 from trainer import step as step_lib
 
@@ -37,6 +37,9 @@ class Recipe:
         augment: On-device augmentation, in order.
         mixing: Mixes pairs of examples after it, such as `mixup`; None: does
             not.
+        progressive_resizing: Begin with smaller images: stages such as
+            `["128 until 30 epochs", "160 until 60 epochs"]`, the shorter side
+            in pixels; the rest of the run has those of the data.
         loss: Per-example loss.
         class_weights: Weighs the classes in the loss of training by how often
             they occur, such as `balanced_weights`; None: all alike.
@@ -93,6 +96,7 @@ class Recipe:
     test_data: eval_pipeline.EvalData | None = None
     augment: Sequence[augment_lib.Augment] = ()
     mixing: mixing_lib.Mixing | None = None
+    progressive_resizing: Sequence[str] = ()
     loss: losses.Loss = losses.softmax_cross_entropy()
     class_weights: class_weights_lib.ClassWeights | None = None
     precision: precision_lib.Precision = "float32"
@@ -178,6 +182,7 @@ class Recipe:
             raise errors.ConfigError(
                 f"train.duration={self.duration!r} is less than one step."
             )
+        self.stages  # noqa: B018 - the same
         self._check_classes()
         for data in self.evaluations:
             self._check_evaluation(data)
@@ -214,6 +219,15 @@ class Recipe:
                 "earlier or fewer steps."
             )
         return window
+
+    @property
+    def stages(self) -> list[progressive.Stage]:
+        """The parts of the run with smaller images."""
+        return progressive.stages(
+            self.progressive_resizing,
+            self.train_data.image_shape,
+            self.horizon,
+        )
 
     @property
     def retention(self) -> checkpoint_lib.Retention:

@@ -2,13 +2,13 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from input import augment, diagnosis, eval_pipeline
+from input import augment, diagnosis, eval_pipeline, resizing
 from trainer import (
     engine,
     errors,
@@ -16,6 +16,7 @@ from trainer import (
     loop,
     objective,
     precision,
+    progressive,
     recipe,
     state,
     step,
@@ -31,34 +32,54 @@ class Session:
         engine: Where it runs.
         state: Weights and all else that training changes.
         preprocess: From uint8 pixels to what the network sees.
+        views: The network for the smaller images of each stage.
     """
 
     recipe: recipe.Recipe
     engine: engine.Engine
     state: state.TrainState
     preprocess: step.Preprocess
+    views: Mapping[progressive.Stage, keras.Model]
 
     def take_steps(self, start_step: int) -> loop.TakeSteps:
         """Returns the compiled training loop, its data at a given step.
 
-        Where the data cannot be read it raises input.errors.DataError.
+        It takes no more steps at a time than are left of a stage. Where the
+        data cannot be read it raises input.errors.DataError.
         """
         # What is to be cached is read here.
         with diagnosis.explained(self.recipe.train_data):
             batches = self._batches(start_step)
-        take_steps = loop.compile_steps(
+        compiled = functools.cache(lambda stage: self._compile(stage, batches))
+        done = start_step
+
+        def take(steps: int) -> dict[str, float]:
+            nonlocal done
+            stage = progressive.at(self.recipe.stages, done)
+            done += steps
+            with diagnosis.explained(self.recipe.train_data):
+                return compiled(stage)(steps)
+
+        return take
+
+    def _compile(
+        self, stage: progressive.Stage | None, batches: Iterator[Any]
+    ) -> loop.TakeSteps:
+        """Returns the compiled loop for images of the size of a stage."""
+        train, train_step = self.state, self._train_step()
+        if stage is not None:
+            smaller = resizing.resize(stage.height, stage.width)
+            train = dataclasses.replace(train, model=self.views[stage])
+            train_step = dataclasses.replace(
+                train_step, augments=[smaller, *train_step.augments]
+            )
+        return loop.compile_steps(
             self.engine,
-            self.state,
-            self._train_step(),
+            train,
+            train_step,
             batches,
             loop.python_clock if self.recipe.deterministic else tf.timestamp,
         )
-
-        def explained(steps: int) -> dict[str, float]:
-            with diagnosis.explained(self.recipe.train_data):
-                return take_steps(steps)
-
-        return explained
 
     def evaluator(self, data: eval_pipeline.EvalData) -> evaluation.Evaluator:
         """Returns an evaluator of the model on a split."""
@@ -162,6 +183,7 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
             image_shape=chosen.train_data.image_shape,
         )
         _check_model(model, chosen)
+        views = {s: progressive.view(model, s) for s in chosen.stages}
         built = state.create(
             model, chosen.optimizer, chosen.precision, chosen.ema_decay
         )
@@ -169,7 +191,7 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
     preprocess = functools.partial(
         augment.preprocess, mean=info.channel_mean, std=info.channel_std
     )
-    return Session(chosen, on, built, preprocess)
+    return Session(chosen, on, built, preprocess, views)
 
 
 def _check_mixing(chosen: recipe.Recipe, on: engine.Engine) -> None:

@@ -1,5 +1,7 @@
 """The loop of a run and its actions: what is done when, in order."""
 
+from absl import logging
+
 from trainer import (
     actions,
     agreement,
@@ -11,6 +13,7 @@ from trainer import (
     loop,
     profiling,
     progress,
+    progressive,
     saver,
     saving,
     session,
@@ -165,6 +168,22 @@ class Stretches:
             keep,
         )
 
+    def _stage_ends(self, at: int) -> bool:
+        return any(at == stage.until for stage in self._parts.recipe.stages)
+
+    def _announce_stage(self, latest: loop.Progress) -> None:
+        recipe = self._parts.recipe
+        stage = progressive.at(recipe.stages, latest.step)
+        height, width, _ = recipe.train_data.image_shape
+        if stage is not None:
+            height, width = stage.height, stage.width
+        logging.info(
+            "From step %d on images have %d x %d pixels.",
+            latest.step,
+            height,
+            width,
+        )
+
     def _plan(
         self, bar: progress.TrainingBar, profile: profiling.Profile
     ) -> list[tuple[loop.Trigger, loop.Action]]:
@@ -201,5 +220,6 @@ class Stretches:
             (save_due, lambda latest: self.save(latest.step)),
             (lambda at: evaluate_due(at) or save_due(at), self.ending),
             (profile.is_due, profile),
+            (self._stage_ends, self._announce_stage),
             (loop.always, self._stop.together(exchange)),
         ]
