@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from input import augment, records, spec
+from input import mixing as mixing_lib
 
 # Of the sheet that a run keeps beside its results.
 FILE_NAME = "preview.png"
@@ -31,8 +32,8 @@ class Example:
     Attributes:
         name: Of its class.
         stored: uint8 [height, width, channels], the whole picture.
-        seen: uint8 [variants, height, width, channels], after decoding, crop
-            and augmentation, but before normalisation.
+        seen: uint8 [variants, height, width, channels], after decoding, crop,
+            augmentation and mixing, but before normalisation.
     """
 
     name: str
@@ -45,6 +46,7 @@ def make(
     augments: Sequence[augment.Augment],
     seed: int,
     *,
+    mixing: mixing_lib.Mixing | None = None,
     examples: int = EXAMPLES,
     variants: int = VARIANTS,
     done: Callable[[], None] = lambda: None,
@@ -58,6 +60,8 @@ def make(
         data: The split.
         augments: On-device augmentation, in order.
         seed: Of crops and augmentation, any int32.
+        mixing: Mixes each example with the next one on the sheet; None: does
+            not.
         examples: How many, at least 1; fewer where the split has fewer.
         variants: How often each is augmented, at least 1.
         done: Called after each picture.
@@ -76,6 +80,7 @@ def make(
             _augment(
                 tf.stack([example[spec.IMAGE] for example in batch]),
                 augments,
+                mixing,
                 tf.constant([seed, variant], tf.int32),
             )
             for variant, batch in enumerate(decoded)
@@ -121,17 +126,25 @@ def _decode(
 
 
 def _augment(
-    images: tf.Tensor, augments: Sequence[augment.Augment], seed: tf.Tensor
+    images: tf.Tensor,
+    augments: Sequence[augment.Augment],
+    mixing: mixing_lib.Mixing | None,
+    seed: tf.Tensor,
 ) -> np.ndarray:
-    count = images.shape[0]
-    channels = images.shape[3]
+    count, _, _, channels = images.shape
+    rows = augment.Rows(seed, tf.constant(0), count, count)
     pixels = augment.preprocess(
         images,
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
         augments=augments,
-        rows=augment.Rows(seed, tf.constant(0), count, count),
+        rows=rows,
     )
+    if mixing is not None:
+        partners = tf.roll(pixels, -1, axis=0)
+        allowed = tf.fill([count], True)
+        pairs = mixing_lib.Pairs(pixels, partners, rows, allowed)
+        pixels, _ = mixing(pairs)
     return np.clip(np.round(pixels.numpy()), 0, 255).astype(np.uint8)
 
 

@@ -105,6 +105,21 @@ class DatasetInfo:
         """Number of examples of `split`; DataError if there is none such."""
         return sum(shard.examples for shard in self.shards(split))
 
+    def counted(self, split: str) -> tuple[int, ...]:
+        """Examples of each class of `split`.
+
+        Raises:
+            DataError: they were not counted.
+        """
+        if split not in self.label_counts:
+            raise DataError(
+                f"Nothing says how many examples of each class split {split!r} "
+                "has: only a dataset.json does. For class weights or "
+                "resampling, make a data set that has one: python -m "
+                "input.doctor --fix."
+            )
+        return self.label_counts[split]
+
 
 def fingerprint(
     splits: Mapping[str, Sequence[Shard]], class_names: Sequence[str]

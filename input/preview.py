@@ -60,6 +60,7 @@ def main() -> int:
                 data,
                 recipe.augment,
                 recipe.seed,
+                mixing=recipe.mixing,
                 examples=rows,
                 variants=_VARIANTS.value,
                 done=done,

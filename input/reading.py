@@ -74,7 +74,7 @@ class TrainSplit(cache.Cached):
     @property
     def label_counts(self) -> list[int]:
         """Examples of each class in an epoch."""
-        counts = self.source.info.label_counts[self.split]
+        counts = self.source.info.counted(self.split)
         return list(counts) if self.resample is None else self.resample(counts)
 
     @property

@@ -84,11 +84,11 @@ def count_labels(data: records.Split) -> np.ndarray:
             )
             for _ in labels:
                 advance()
-    if tuple(counts.sum(axis=0)) != tuple(info.label_counts[split]):
+    if tuple(counts.sum(axis=0)) != tuple(info.counted(split)):
         raise errors.DataError(
             f"Split {split!r} has {counts.sum(axis=0).tolist()} examples of "
             f"its classes, but dataset.json says "
-            f"{list(info.label_counts[split])}. Convert it again."
+            f"{list(info.counted(split))}. Convert it again."
         )
     return counts
 
@@ -159,7 +159,7 @@ class Plan:
 
 def plan(data: records.Split, resample: Resampling) -> Plan:
     """Reads the labels of a split and says what an epoch takes of it."""
-    wanted = resample(data.source.info.label_counts[data.split])
+    wanted = resample(data.source.info.counted(data.split))
     return Plan(count_labels(data), wanted)
 
 

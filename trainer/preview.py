@@ -20,6 +20,7 @@ def write(chosen: recipe.Recipe, model_dir: str) -> None:
             chosen.train_data,
             chosen.augment,
             chosen.seed,
+            mixing=chosen.mixing,
             examples=min(contact_sheet.EXAMPLES, chosen.train_data.examples),
         )
     except tf.errors.OpError as error:

@@ -164,6 +164,7 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
     except ValueError as error:
         raise errors.ConfigError(f"train.{error}") from error
     _check_mixing(chosen, on)
+    _check_augment(chosen)
     if (
         chosen.jit_compile
         and chosen.batch_norm == "sync"
@@ -210,6 +211,25 @@ def _check_mixing(chosen: recipe.Recipe, on: engine.Engine) -> None:
             f"time, which must be a multiple of {block}. Choose a "
             f"train.global_batch_size that is a multiple of {total}."
         )
+
+
+def _check_augment(chosen: recipe.Recipe) -> None:
+    """Raises errors.ConfigError where an operation cannot take the images."""
+
+    @tf.function(autograph=False)
+    def apply(images: tf.Tensor) -> tf.Tensor:
+        rows = augment.Rows(tf.constant([0, 0]), tf.constant(0), 1, 1)
+        for operation in chosen.augment:
+            images = operation(images, rows)
+        return images
+
+    shape = chosen.train_data.image_shape
+    try:
+        apply.get_concrete_function(tf.TensorSpec([1, *shape], tf.float32))
+    except ValueError as error:
+        raise errors.ConfigError(
+            f"train.augment does not fit images of {shape}: {error}"
+        ) from error
 
 
 def _check_model(model: keras.Model, chosen: recipe.Recipe) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input import augment, contact_sheet, crops, pipeline, sources
+from input import augment, contact_sheet, crops, mixing, pipeline, sources
 from tests.conftest import write_dataset
 
 TILE = 96
@@ -20,6 +20,19 @@ def split(directory: pathlib.Path, **kwargs) -> pipeline.TrainData:
 
 def pixels(sheet: bytes) -> np.ndarray:
     return tf.io.decode_png(sheet, channels=3).numpy()
+
+
+def test_what_is_seen_is_mixed(tiny_data: pathlib.Path) -> None:
+    def halves(pairs: mixing.Pairs) -> tuple[tf.Tensor, tf.Tensor]:
+        assert tf.reduce_all(pairs.allowed)
+        return (pairs.images + pairs.partners) / 2, pairs.rows.uniform("x")
+
+    examples = contact_sheet.make(
+        split(tiny_data), [], 0, examples=3, mixing=halves
+    )
+    assert [int(e.stored[0, 0, 0]) for e in examples] == [0, 5, 8]
+    # The last is mixed with the first; halves go to the even number.
+    assert [int(e.seen[0, 0, 0, 0]) for e in examples] == [2, 6, 4]
 
 
 @pytest.mark.parametrize(

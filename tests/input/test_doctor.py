@@ -228,7 +228,9 @@ def test_damaged_files(data, harm, line, others) -> None:
 def test_missing_surplus_and_unreadable_files(data) -> None:
     shard(data).unlink()
     shard(data, "test").unlink()
-    shard(data, "test").mkdir()  # opening it fails, as without permission
+    shard(data, "test").symlink_to("/proc/self/mem")  # reading it fails
+    shard(data, number=2).unlink()
+    shard(data, number=2).mkdir()
     shutil.copy(shard(data, number=0), data / "old-00000-of-00001.tfrecord")
     code, found = examined(data)
     assert code == 3
@@ -241,7 +243,9 @@ def test_missing_surplus_and_unreadable_files(data) -> None:
     )
     (line,) = kinds["files that cannot be read"]["lines"]
     assert line.startswith(f"{shard(data, 'test').name} at byte 0: ")
-    assert found["examples"] == 60 - 12 - 4
+    (line,) = kinds["places with corrupt records"]["lines"]
+    assert line.startswith(f"{shard(data, number=2).name} at byte 0: it is a")
+    assert found["examples"] == 60 - 12 - 12 - 4
 
 
 def huge_png() -> bytes:

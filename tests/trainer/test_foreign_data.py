@@ -49,3 +49,23 @@ def test_two_steps_and_evaluation(make, tmp_path: pathlib.Path) -> None:
     assert call(evaluate, "--once", *tiny(run, *bindings)) == 0
     again = lines(run, "eval")[-1]
     assert again["loss"] == trained["loss"]
+
+
+@pytest.mark.parametrize("make", [classic, tfds])
+@pytest.mark.parametrize(
+    "binding",
+    [
+        "train.class_weights = @balanced_weights()",
+        "train_data.resample = @oversample()",
+    ],
+)
+def test_classes_that_were_not_counted(
+    make, binding: str, tmp_path: pathlib.Path, capsys
+) -> None:
+    bindings = [*make(tmp_path / "data"), *DECODE, binding]
+    assert call(main, *tiny(tmp_path / "run", *bindings)) == 3
+    message = capsys.readouterr().err
+    assert "Nothing says how many examples of each class split 'train'" in (
+        message
+    )
+    assert "input.doctor --fix" in message

@@ -144,3 +144,13 @@ def test_training_learns_from_mixed_weighted_examples() -> None:
         last = take_steps(5)
     assert last["loss"] < 0.7 * first["loss"]
     assert last["correct"] > first["correct"]
+
+
+def test_refuses_an_augmentation_that_does_not_fit_the_images() -> None:
+    recipe = make_recipe(
+        "train.augment = [@random_flip(), @random_hue()]",
+        "synthetic.image_shape = (8, 8, 1)",
+    )
+    message = r"train.augment does not fit images of \(8, 8, 1\): .*in colour"
+    with pytest.raises(errors.ConfigError, match=message):
+        session.build(recipe, make_engine(1))
