@@ -1,0 +1,202 @@
+"""Trains on classes of very different size, once with each remedy.
+
+    apt-get install dataset-fashion-mnist
+    python -m benchmarks.imbalance
+
+Takes Fashion-MNIST and leaves away training pictures, so that the first class
+has a hundred times those of the last and the others lie evenly between on a
+logarithmic scale. Trains gin/fashion_mnist.gin on it for the same number of
+steps with each remedy of docs/imbalance.md, and evaluates on the test split,
+which is whole: 1,000 pictures of each class. Prints Markdown; about 30 minutes.
+"""
+
+import gzip
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+import tqdm
+from absl import app, flags
+
+from benchmarks import tables
+from input import convert_sources
+from trainer import results
+
+_DATA = flags.DEFINE_string(
+    "data", "/usr/share/datasets/fashion-mnist", "Folder of the idx files."
+)
+_RATIO = flags.DEFINE_float(
+    "ratio",
+    100.0,
+    "How many times as large the first class is as the last.",
+    lower_bound=1.0,
+)
+_STEPS = flags.DEFINE_integer("steps", 1000, "Of each run.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 3, "Runs of each remedy; medians are shown.", lower_bound=1
+)
+_REMEDIES = flags.DEFINE_list(
+    "remedies", None, "Names from the table; all by default."
+)
+
+_RAREST = 3
+_WEIGHTS = "train.class_weights = @{}_weights()"
+_RESAMPLE = "train_data.resample = @{}()"
+REMEDIES = {
+    "none": [],
+    "balanced weights": [_WEIGHTS.format("balanced")],
+    "effective number weights": [_WEIGHTS.format("effective_number")],
+    "oversampling": [_RESAMPLE.format("oversample")],
+    "oversampling, power 0.5": [
+        _RESAMPLE.format("oversample"),
+        "oversample.power = 0.5",
+    ],
+    "undersampling": [_RESAMPLE.format("undersample")],
+    "focal loss": ["train.loss = @focal_loss()"],
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Trains all and prints the table."""
+    if len(arguments) > 1:
+        raise app.UsageError(f"{arguments[1]!r} is not a flag.")
+    chosen = _REMEDIES.value or list(REMEDIES)
+    unknown = [name for name in chosen if name not in REMEDIES]
+    if unknown:
+        raise app.UsageError(
+            f"--remedies: {unknown[0]!r} is none of {', '.join(REMEDIES)}."
+        )
+    conditions = tables.conditions()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        sizes = write(pathlib.Path(_DATA.value), folder / "idx", _RATIO.value)
+        _run(
+            "input.convert",
+            "--source=idx",
+            f"--input={folder / 'idx'}",
+            f"--output={folder / 'data'}",
+        )
+        with tqdm.tqdm(total=len(chosen) * _SEEDS.value, unit="run") as bar:
+            rows = [_row(name, folder, bar) for name in chosen]
+    print(conditions)
+    print(f"- training pictures by class: {', '.join(map(str, sizes))}\n")
+    print(
+        tables.markdown(
+            [
+                "remedy",
+                "mean recall of the classes",
+                "min..max of seeds",
+                f"recall of the {_RAREST} rarest",
+                f"of the {_RAREST} largest",
+            ],
+            rows,
+        )
+    )
+
+
+def write(
+    source: pathlib.Path, folder: pathlib.Path, ratio: float
+) -> list[int]:
+    """Writes idx files with fewer training pictures.
+
+    Args:
+        source: Folder of the four idx files of the MNIST family.
+        folder: Written; it must not be there.
+        ratio: Size of class 0 to that of the last class.
+
+    Returns:
+        Training pictures of each class.
+    """
+    found = convert_sources.read_idx(str(source)).splits
+    labels = np.array([picture.label for picture in found["train"]])
+    largest = np.bincount(labels)
+    share = ratio ** -np.linspace(0, 1, len(largest))
+    sizes = np.maximum(1, np.round(largest * share)).astype(int)
+    # How many of its class come before each picture.
+    before = np.zeros_like(labels)
+    for label in range(len(sizes)):
+        mine = labels == label
+        before[mine] = np.arange(mine.sum())
+    kept = np.flatnonzero(before < sizes[labels])
+    folder.mkdir()
+    for split, prefix, numbers in (
+        ("train", "train", kept),
+        ("test", "t10k", range(len(found["test"]))),
+    ):
+        pictures = [found[split][i] for i in numbers]
+        pixels = np.stack([np.asarray(p.origin)[..., 0] for p in pictures])
+        write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", pixels)
+        write_idx(
+            folder / f"{prefix}-labels-idx1-ubyte.gz",
+            np.array([picture.label for picture in pictures], np.uint8),
+        )
+    return sizes.tolist()
+
+
+def write_idx(path: pathlib.Path, values: np.ndarray) -> None:
+    """Writes uint8 values as a gzipped idx file."""
+    header = np.array([0x0800 + values.ndim, *values.shape], ">u4")
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(header.tobytes() + values.tobytes())
+
+
+def _row(name: str, folder: pathlib.Path, bar: tqdm.tqdm) -> list[str]:
+    """Trains with a remedy; returns its line of the table."""
+    recalls = []
+    for seed in range(_SEEDS.value):
+        recalls.append(_recall(REMEDIES[name], folder, seed))
+        bar.update()
+    means = [recall.mean() for recall in recalls]
+    rarest = [recall[-_RAREST:].mean() for recall in recalls]
+    largest = [recall[:_RAREST].mean() for recall in recalls]
+    return [
+        name,
+        f"{statistics.median(means):.2%}",
+        f"{min(means):.2%}..{max(means):.2%}",
+        f"{statistics.median(rarest):.2%}",
+        f"{statistics.median(largest):.2%}",
+    ]
+
+
+def _recall(
+    bindings: Sequence[str], folder: pathlib.Path, seed: int
+) -> np.ndarray:
+    """Trains once; returns the recall of each class of the test split."""
+    with tempfile.TemporaryDirectory(dir=folder) as run:
+        _run(
+            "trainer.main",
+            "--gin_file=gin/fashion_mnist.gin",
+            f"--model_dir={run}",
+            *(
+                f"--gin_param={binding}"
+                for binding in (
+                    f'DATA_DIR = "{folder / "data"}"',
+                    f'train.duration = "{_STEPS.value} steps"',
+                    f'cosine_schedule.warmup = "{_STEPS.value // 20} steps"',
+                    f"train.seed = {seed}",
+                    *bindings,
+                )
+            ),
+        )
+        (path,) = pathlib.Path(run).rglob("test.npz")
+        counts = results.EvaluationResult.load(str(path)).confusion_matrix
+    return counts.diagonal() / counts.sum(axis=1)
+
+
+def _run(module: str, *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{module} failed:\n{done.stderr[-3000:]}")
+
+
+if __name__ == "__main__":
+    app.run(main)
