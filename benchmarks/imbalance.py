@@ -124,7 +124,7 @@ def write(
     kept = np.flatnonzero(before < sizes[labels])
     folder.mkdir()
     for split, prefix, numbers in (
-        ("train", "train", kept),
+        ("train", "train", kept.tolist()),
         ("test", "t10k", range(len(found["test"]))),
     ):
         pictures = [found[split][i] for i in numbers]

@@ -1,7 +1,4 @@
 """Training, evaluation and reporting, the same on every engine."""
 
-import os
-
-# TensorFlow's C++ start-up notices drown ours; errors still come through.
-# To be set before TensorFlow is first imported, hence here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# First of all, so that TensorFlow starts quickly.
+import input  # noqa: F401

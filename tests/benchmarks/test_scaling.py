@@ -152,6 +152,7 @@ def run(*flags: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_measures_fits_and_predicts(tmp_path) -> None:
     output = tmp_path / "times.json"
     done = run(

@@ -43,7 +43,7 @@ def test_two_writers_lose_no_line(
     folder: str, tmp_path: pathlib.Path, remote: bool
 ) -> None:
     model_dir = folder if remote else str(tmp_path)
-    lines = 20 if remote else 2000
+    lines = 20 if remote else 500
     code = (
         "import sys; from input import files\n"
         f"for i in range({lines}):\n"

@@ -1,8 +1,9 @@
 """The trainings that every engine must repeat; also run as a worker process.
 
-    python -m tests.trainer.equivalence ENGINE OUTPUT
+    python -m tests.trainer.equivalence ENGINE GROUP OUTPUT
 
-writes what each process of an engine has found to OUTPUT-RANK.npz.
+writes what each process of an engine has found in a group of cases to
+OUTPUT-RANK.npz.
 """
 
 import dataclasses
@@ -29,6 +30,19 @@ CASES: dict[str, tuple[str, ...]] = {
         "sgd.weight_decay = 0.01",
         "sgd.nesterov = True",
     ),
+    "accumulation": (
+        "train.accumulate_steps = 2",
+        "train.augment = [@random_crop()]",
+        "random_crop.padding = 2",
+        "simple_cnn.dropout = 0.5",
+        "simple_cnn.l2 = 0.001",
+    ),
+    "EMA": ("train.ema_decay = 0.9",),
+    "sync batch norm": (*SMALL_RESNET, 'train.batch_norm = "sync"'),
+    "float16, inf": ('train.precision = "mixed_float16"',),
+}
+# Not needed on every engine in `make test`, but in `make test-long`.
+MORE: dict[str, tuple[str, ...]] = {
     "adamw": (
         "train.optimizer = @adamw()",
         "adamw.learning_rate = @constant_schedule()",
@@ -49,15 +63,6 @@ CASES: dict[str, tuple[str, ...]] = {
         "train.accumulate_steps = 2",
         "train.loss = @focal_loss()",
     ),
-    "accumulation": (
-        "train.accumulate_steps = 2",
-        "train.augment = [@random_crop()]",
-        "random_crop.padding = 2",
-        "simple_cnn.dropout = 0.5",
-        "simple_cnn.l2 = 0.001",
-    ),
-    "EMA": ("train.ema_decay = 0.9",),
-    "sync batch norm": (*SMALL_RESNET, 'train.batch_norm = "sync"'),
     "sync batch norm, accumulation, EMA": (
         *SMALL_RESNET,
         'train.batch_norm = "sync"',
@@ -69,7 +74,12 @@ CASES: dict[str, tuple[str, ...]] = {
         'train.batch_norm = "sync"',
     ),
     "XLA": ("train.jit_compile = True", "sgd.clip_norm = 0.1"),
-    "float16, inf": ('train.precision = "mixed_float16"',),
+    "RandAugment, progressive resizing": (
+        *SMALL_RESNET,
+        'train.batch_norm = "sync"',
+        "train.augment = [@rand_augment()]",
+        'train.progressive_resizing = ["4 until 3 steps", "6 until 5 steps"]',
+    ),
 }
 # Gradients are sums of float16 numbers within a replica: how the batch is split
 # decides where they are rounded, to 11 bits.
@@ -81,6 +91,11 @@ APART: dict[str, tuple[str, ...]] = {
         'train.gradient_compression = "bfloat16"',
         "sgd.clip_norm = 0.1",
     ),
+}
+ALL = CASES | MORE | APART
+GROUPS = {
+    "asked": [*CASES, "local batch norm"],
+    "more": [*MORE, "gradients in bfloat16"],
 }
 # Row of the global batch with an infinite pixel, by step: it is on each of two
 # and each of four replicas in turn.
@@ -110,7 +125,7 @@ AUGMENTS = {
 
 def run_case(case: str, on: engine.Engine) -> dict[str, np.ndarray]:
     """Trains ten steps and evaluates; returns all there is to compare."""
-    config.parse(["tests/tiny.gin"], list((CASES | APART)[case]))
+    config.parse(["tests/tiny.gin"], list(ALL[case]))
     recipe = config.call("train")
     if case in AUGMENTS:
         recipe = dataclasses.replace(recipe, augment=AUGMENTS[case])
@@ -136,12 +151,12 @@ def run_case(case: str, on: engine.Engine) -> dict[str, np.ndarray]:
     return found | {"confusion": result.confusion_matrix}
 
 
-def main(engine_name: str, output: str) -> None:
+def main(engine_name: str, group: str, output: str) -> None:
     bindings.register()
     on = engines.make_engine(engine_name, startup_timeout=60.0)
     found = {
         f"{case}/{name}": value
-        for case in CASES | APART
+        for case in GROUPS[group]
         for name, value in run_case(case, on).items()
     }
     np.savez(f"{output}-{on.host.index}.npz", **found)

@@ -1,8 +1,12 @@
 """The same training on every engine; see equivalence.py for the trainings."""
 
+import collections
+import functools
 import pathlib
 import subprocess
 import sys
+import tempfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,42 +20,38 @@ Found = dict[str, np.ndarray]
 PROCESSES = 2
 
 
-@pytest.fixture(scope="module")
-def one_device() -> dict[str, Found]:
-    return {
-        case: equivalence.run_case(case, make_engine(1))
-        for case in equivalence.CASES
-    }
+@functools.cache
+def of_one_device(case: str) -> Found:
+    return equivalence.run_case(case, make_engine(1))
 
 
-@pytest.fixture(scope="module", params=["multi_worker", "horovod"])
-def workers(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> list[dict[str, Found]]:
-    """What each of two real processes has found."""
-    name = request.param
-    output = tmp_path_factory.mktemp("equivalence") / name
-    answer = subprocess.run(
-        [
-            *(sys.executable, "-m", "launch.local"),
-            *(f"--workers={PROCESSES}", f"--engine={name}", "--"),
-            *(sys.executable, "-m", "tests.trainer.equivalence"),
-            *(name, str(output)),
-        ],
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-    assert answer.returncode == 0, answer.stderr[-5000:]
-    return [load(pathlib.Path(f"{output}-{i}.npz")) for i in range(PROCESSES)]
+@functools.cache
+def of_processes(engine: str, group: str) -> list[dict[str, Found]]:
+    """What each of two real processes has found, by case."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = pathlib.Path(folder, engine)
+        answer = subprocess.run(
+            [
+                *(sys.executable, "-m", "launch.local"),
+                *(f"--workers={PROCESSES}", f"--engine={engine}", "--"),
+                *(sys.executable, "-m", "tests.trainer.equivalence"),
+                *(engine, group, str(output)),
+            ],
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+        )
+        assert answer.returncode == 0, answer.stderr[-5000:]
+        return [
+            load(pathlib.Path(f"{output}-{i}.npz")) for i in range(PROCESSES)
+        ]
 
 
 def load(path: pathlib.Path) -> dict[str, Found]:
     """The arrays of a file, by case and name."""
-    cases = equivalence.CASES | equivalence.APART
-    found: dict[str, Found] = {case: {} for case in cases}
+    found: dict[str, Found] = collections.defaultdict(dict)
     with np.load(path) as arrays:
         for key, value in arrays.items():
             case, _, name = key.partition("/")
@@ -89,57 +89,71 @@ EXACT = (
 )
 
 
-@pytest.mark.parametrize("case", equivalence.CASES)
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_mirrored_replicas_train_like_one_device(
-    case: str, replicas: int, one_device: dict[str, Found]
-) -> None:
-    found = equivalence.run_case(case, make_engine(replicas))
-    assert_same(case, found, one_device[case])
+def slow(case: str, *others: Any) -> Any:
+    """A parameter set; `make test-long` has those of further cases."""
+    long = case in equivalence.GROUPS["more"]
+    return pytest.param(
+        *others,
+        case,
+        id="-".join(map(str, [*others, case])),
+        marks=[pytest.mark.long] if long else [],
+    )
 
 
-@pytest.mark.parametrize("case", equivalence.CASES)
-def test_processes_train_like_one_device(
-    case: str,
-    workers: list[dict[str, Found]],
-    one_device: dict[str, Found],
-) -> None:
-    assert_same(case, workers[0][case], one_device[case])
-    for name, value in workers[0][case].items():
+@pytest.mark.parametrize("case", equivalence.CASES | equivalence.MORE)
+def test_two_replicas_train_like_one_device(case: str) -> None:
+    found = equivalence.run_case(case, make_engine(2))
+    assert_same(case, found, of_one_device(case))
+
+
+@pytest.mark.parametrize(
+    "case", [slow(case) for case in equivalence.CASES | equivalence.MORE]
+)
+def test_four_replicas_train_like_one_device(case: str) -> None:
+    found = equivalence.run_case(case, make_engine(4))
+    assert_same(case, found, of_one_device(case))
+
+
+@pytest.mark.parametrize(
+    ("engine", "group", "case"),
+    [
+        slow(case, engine, group)
+        for engine in ("multi_worker", "horovod")
+        for group, cases in equivalence.GROUPS.items()
+        for case in cases
+    ],
+)
+def test_processes_train_alike(engine: str, group: str, case: str) -> None:
+    first, second = (found[case] for found in of_processes(engine, group))
+    expected = (
+        equivalence.run_case(case, make_engine(PROCESSES))
+        if case in equivalence.APART
+        else of_one_device(case)
+    )
+    assert_same(case, first, expected)
+    for name, value in first.items():
         # Not a bit's difference: nothing may drift apart.
-        np.testing.assert_array_equal(
-            workers[1][case][name], value, err_msg=name
-        )
+        np.testing.assert_array_equal(second[name], value, err_msg=name)
 
 
-@pytest.mark.parametrize("case", equivalence.APART)
-def test_processes_train_like_as_many_replicas(
-    case: str, workers: list[dict[str, Found]]
-) -> None:
-    expected = equivalence.run_case(case, make_engine(PROCESSES))
-    assert_same(case, workers[0][case], expected)
-    for name, value in workers[0][case].items():
-        np.testing.assert_array_equal(
-            workers[1][case][name], value, err_msg=name
-        )
-
-
-def test_float16_overflows_are_seen_by_all(
-    one_device: dict[str, Found],
-) -> None:
+def test_float16_overflows_are_seen_by_all() -> None:
     """The matrix would compare nothing if the poison did not work."""
-    history = one_device["float16, inf"]
+    history = of_one_device("float16, inf")
     skipped = np.isin(np.arange(equivalence.STEPS), [*equivalence.POISONED])
     np.testing.assert_array_equal(history["history/skipped"], skipped)
     assert history["history/loss_scale"][-1] == 2.0**11
 
 
-def test_the_trainings_differ(one_device: dict[str, Found]) -> None:
+def test_the_trainings_differ() -> None:
     """Each case does something."""
+    found = {
+        case: of_one_device(case)
+        for case in equivalence.CASES | equivalence.MORE
+    }
     weights = {
-        case: found["variables/model/dense/kernel"].tobytes()
-        for case, found in one_device.items()
-        if "variables/model/dense/kernel" in found
+        case: values["variables/model/dense/kernel"].tobytes()
+        for case, values in found.items()
+        if "variables/model/dense/kernel" in values
     }
     same_on_purpose = {"EMA": "plain"}
     for case, value in weights.items():

@@ -268,7 +268,7 @@ def test_the_job_keeps_the_best(tmp_path) -> None:
 def test_a_job_beside_a_trainer_that_saves_fast(tmp_path) -> None:
     """The trainer keeps one checkpoint and writes one every other step."""
     bindings = (
-        'train.duration="300 steps"',
+        'train.duration="160 steps"',
         'train.checkpoint_every="2 steps"',
         "train.keep_checkpoints=1",
         "train.evaluate_every=None",
@@ -281,10 +281,10 @@ def test_a_job_beside_a_trainer_that_saves_fast(tmp_path) -> None:
     assert job.wait(120) == 0, log.read_text()
     evaluated = [step for step, _ in by_job(tmp_path)]
     assert evaluated == sorted(set(evaluated))
-    assert evaluated[-1] == 300
+    assert evaluated[-1] == 160
     assert len(evaluated) >= 3
     assert "Skipping" not in log.read_text()
-    final = [x for x in lines(tmp_path, "eval") if x["step"] == 300]
+    final = [x for x in lines(tmp_path, "eval") if x["step"] == 160]
     assert len({(x["loss"], x["top_1_accuracy"]) for x in final}) == 1
 
 

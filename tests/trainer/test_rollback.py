@@ -134,7 +134,10 @@ def start(
     )
 
 
-@pytest.mark.parametrize("engine", ["multi_worker", "horovod"])
+@pytest.mark.parametrize(
+    "engine",
+    ["multi_worker", pytest.param("horovod", marks=pytest.mark.long)],
+)
 def test_two_workers_roll_back_together(engine: str, tmp_path) -> None:
     bindings = write(tmp_path / "data", bad_batch=12)
     bindings += ['train_data.shard_by = "file"']

@@ -1,0 +1,3 @@
+"""Tests; the processes that they start begin as quickly as ours."""
+
+import input  # noqa: F401
