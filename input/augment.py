@@ -24,12 +24,15 @@ class Rows:
         first: int32 scalar, index in the global batch of the first row.
         count: Rows of this replica.
         global_count: Rows of the global batch.
+        place: Of the augmentation that draws in the list of all: the same one
+            may be there twice.
     """
 
     seed: tf.Tensor
     first: tf.Tensor
     count: int
     global_count: int
+    place: int = 0
 
     def uniform(
         self,
@@ -47,8 +50,9 @@ class Rows:
             dtype: float32 or int32.
         """
         # Named, since the default generator is another one under XLA.
+        draw = zlib.crc32(f"{self.place} {name}".encode())
         seed = tf.random.experimental.stateless_fold_in(
-            self.seed, zlib.crc32(name.encode()) & 0x7FFFFFFF, alg="philox"
+            self.seed, draw & 0x7FFFFFFF, alg="philox"
         )
         drawn = tf.random.stateless_uniform(
             [self.global_count], seed, minval, maxval, dtype, alg="philox"
@@ -198,9 +202,9 @@ def preprocess(
         ValueError: `augments` without `rows`.
     """
     pixels = tf.cast(images, tf.float32)
-    for augment in augments:
+    for place, augment in enumerate(augments):
         if rows is None:
-            raise ValueError("augments need rows: their seed and place.")
-        pixels = augment(pixels, rows)
+            raise ValueError("augments need rows: their seed and number.")
+        pixels = augment(pixels, dataclasses.replace(rows, place=place))
     deviation = tf.maximum(tf.constant(std), 1.0)
     return (pixels - tf.constant(mean)) / deviation

@@ -95,6 +95,24 @@ def test_refuses_bad_values(make, message: str) -> None:
         make()
 
 
+def test_the_same_augmentation_twice_draws_twice() -> None:
+    drawn = []
+
+    def note(images: tf.Tensor, rows: augment.Rows) -> tf.Tensor:
+        drawn.append(rows.uniform("place").numpy())
+        return images
+
+    augment.preprocess(
+        IMAGES,
+        mean=[0.0],
+        std=[1.0],
+        augments=[note, note],
+        rows=augment.Rows(tf.constant([1, 2]), tf.constant(0), 5, 5),
+    )
+    first, second = drawn
+    assert (first != second).all()
+
+
 def test_augments_need_rows() -> None:
     with pytest.raises(ValueError, match="rows"):
         augment.preprocess(
