@@ -16,7 +16,7 @@ import simplejpeg
 import tensorflow as tf
 
 from benchmarks import orders
-from input import crops, eval_pipeline, pipeline, sources, spec
+from input import crops, eval_pipeline, pipeline, sources, spec, threads
 
 SIZE = 224
 _HOST = spec.HostShare(index=0, count=1, replicas=1)
@@ -64,7 +64,8 @@ def records(folder: str, batch: int) -> TakeSteps:
     """The records in training order, shuffled, none decoded."""
     data = _train_data(folder)
     shards = range(len(data.source.info.shards("train")))
-    read = iter(data.stream(shards, 0, 0).batch(batch).prefetch(1))
+    stream = data.stream(shards, 0, 0).batch(batch).prefetch(1)
+    read = iter(stream.with_options(threads.options()))
 
     def take(steps: int) -> None:
         for _ in range(steps * data.examples // batch):

@@ -24,7 +24,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import files, tables
-from input import crops, damage, dataset, pipeline, sources, spec
+from input import crops, damage, dataset, pipeline, sources, spec, threads
 
 _SHARDS = flags.DEFINE_integer("shards", 48, "Files.", lower_bound=10)
 _RECORDS = flags.DEFINE_integer(
@@ -176,7 +176,8 @@ def _read(data: pipeline.TrainData, start_step: int, steps: int) -> None:
 def _read_records(data: pipeline.TrainData) -> None:
     """Reads the records of an epoch, decoding none."""
     shards = range(len(data.source.info.shards(data.split)))
-    for _ in data.stream(shards, 1, 0).take(data.examples).batch(_BATCH):
+    stream = data.stream(shards, 1, 0).take(data.examples).batch(_BATCH)
+    for _ in stream.with_options(threads.options()):
         pass
 
 

@@ -2,7 +2,10 @@
 
 import tensorflow as tf
 
-from input import cache, spec
+from input import cache, spec, threads
+
+# Batches that are ready: enough for a pause between groups of files.
+_AHEAD = 4
 
 
 def of_examples(examples: tf.data.Dataset, size: int) -> tf.data.Dataset:
@@ -53,14 +56,12 @@ def finish(
 
 def ordered(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Makes batches ahead of their use, in their order, for this host alone."""
-    options = tf.data.Options()
-    options.deterministic = True
-    options.autotune.enabled = True
+    options = threads.options()
     # Sharding is done above; tf.distribute must not shard again.
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.OFF
     )
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+    return batches.prefetch(_AHEAD).with_options(options)
 
 
 def endless(batches: tf.data.Dataset) -> tf.data.Dataset:

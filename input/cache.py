@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from input import crops, damage, decode, errors, memory, records, spec
+from input import crops, damage, decode, errors, memory, records, spec, threads
 
 Policy = Literal["none", "encoded", "decoded"]
 
@@ -173,6 +173,7 @@ class Cached(records.Split):
         )
         padding = (tf.constant(-1, tf.int64), tf.constant(""))
         pairs = pairs.concatenate(tf.data.Dataset.from_tensors(padding))
+        pairs = pairs.with_options(threads.options())
         if self.cache == "encoded":
             # One batch of all: strings are moved into it, not copied.
             return Stored(sizes, next(iter(pairs.batch(sum(sizes) + 1))))

@@ -12,7 +12,7 @@ import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from input import augment, records, spec
+from input import augment, records, spec, threads
 from input import mixing as mixing_lib
 
 # Of the sheet that a run keeps beside its results.
@@ -106,7 +106,7 @@ def _pairs(data: records.Split, count: int) -> list[tuple[tf.Tensor, ...]]:
     for place, number in enumerate(chosen):
         wanted = -(-(count - len(found)) // (len(chosen) - place))
         pairs = records.indexed(data, tf.constant(number, tf.int64))
-        found += list(pairs.take(wanted))
+        found += list(pairs.take(wanted).with_options(threads.options()))
     return found
 
 

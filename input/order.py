@@ -13,6 +13,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from input import threads
+
 # Keep the two uses of the run's seed apart.
 _SHARD_SALT = 0x5A4D
 _RECORD_SALT = 0x5EC0
@@ -107,7 +109,8 @@ class Order:
             start,
         )
         found: set[int] = set()
-        for some in origins.take(stop - start).batch(_AT_A_TIME):
+        origins = origins.take(stop - start).batch(_AT_A_TIME)
+        for some in origins.with_options(threads.options()):
             found.update(some.numpy().tolist())
         return sorted(found)
 

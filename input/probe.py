@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from input import records
+from input import records, threads
 
 _SECONDS = 0.5
 _SAMPLE = 256
@@ -46,12 +46,13 @@ def measure(data: records.Split, seconds: float = _SECONDS) -> Rates:
     """
     with tf.device("CPU:0"):
         pairs = records.indexed(data, tf.constant(0, tf.int64))
+        pairs = pairs.with_options(threads.options())
         held = next(iter(pairs.take(_SAMPLE).batch(_SAMPLE)))
         read = math.inf
         if data.source.paths(data.split):
             read = _rate(lambda: iter(pairs.batch(_BATCH)), seconds)
         seed = tf.constant([0, 0])
-        options = tf.data.Options()
+        options = threads.options()
         options.threading.max_intra_op_parallelism = 1
         # Or a core would turn into several.
         options.experimental_optimization.map_parallelization = False

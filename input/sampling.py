@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from input import errors, progress, records
+from input import errors, progress, records, threads
 
 _AT_A_TIME = 4096
 
@@ -74,8 +74,12 @@ def count_labels(data: records.Split) -> np.ndarray:
         return labels.batch(_AT_A_TIME).map(lambda some: (shard, some))
 
     counts = np.zeros([shards, classes], np.int64)
-    found = tf.data.Dataset.range(shards).interleave(
-        of_shard, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False
+    found = (
+        tf.data.Dataset.range(shards)
+        .interleave(
+            of_shard, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False
+        )
+        .with_options(threads.options())
     )
     with progress.progress(info.examples(split), "labels") as advance:
         for shard, labels in found.as_numpy_iterator():

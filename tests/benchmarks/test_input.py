@@ -22,6 +22,7 @@ def run(*flags: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_prints_ratios_and_memory() -> None:
     done = run(
         "--cases=smoke,smoke_records",

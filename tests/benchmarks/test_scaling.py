@@ -191,6 +191,7 @@ def test_refuses_what_it_does_not_know(flag: str, message: str) -> None:
     assert message in done.stderr
 
 
+@pytest.mark.long
 def test_exactness_prints_a_ratio() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.exactness"]
