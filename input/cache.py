@@ -231,6 +231,8 @@ def _aligned(shape: tuple[int, ...]) -> np.ndarray:
 
 def _gib(count: int) -> str:
     """Returns bytes as a person would say them."""
+    if count < 2**20:
+        return f"{count:,} bytes"
     if count < _GIB / 10:
         return f"{count / 2**20:.1f} MiB"
     return f"{count / _GIB:.1f} GiB"

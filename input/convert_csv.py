@@ -11,6 +11,8 @@ from input.errors import DataError
 from input.manifest import Manifest, Row
 
 _NAMES_IN_MESSAGE = 20
+_MOST_CLASSES = 1_000_000
+_DIGITS = 9
 
 
 def read_csv(
@@ -77,7 +79,18 @@ def _labels(
 def _integer_labels(
     reader: Manifest, rows: Sequence[Row], class_names: Sequence[str]
 ) -> tuple[tuple[str, ...], list[int]]:
-    labels = [int(row.label) for row in rows]
+    labels = []
+    for row in rows:
+        # A number so long that Python refuses to read it is none of these.
+        label = int(row.label[:_DIGITS])
+        labels.append(label)
+        if len(row.label) > _DIGITS or label >= _MOST_CLASSES:
+            reader.complain(
+                row.line,
+                f"label {row.label[:_DIGITS]} is too large: classes are "
+                f"numbered 0, 1, ... below {_MOST_CLASSES:,}",
+            )
+    reader.finish()
     count = len(class_names) or max(labels) + 1
     for row, label in zip(rows, labels, strict=True):
         if label < 0:
@@ -92,9 +105,10 @@ def _integer_labels(
         missing = sorted(set(range(count)) - set(labels))
         if missing:
             raise DataError(
-                f"The labels must be 0, 1, ... without gaps, but of 0 .. "
-                f"{count - 1} there is no {_some(missing)}. Number the classes "
-                "from 0, or give all their names with --class_names."
+                f"{reader.name}: the labels must be 0, 1, ... without gaps, "
+                f"but of 0 .. {count - 1} there is no {_some(missing)}. Number "
+                "the classes from 0, or give all their names with "
+                "--class_names."
             )
     return tuple(class_names) or tuple(map(str, range(count))), labels
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 from collections.abc import Iterator, Sequence
 
 from input.convert_sources import DEFAULT_SPLIT, Picture, Source
@@ -154,8 +155,13 @@ class _Scan:
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:
+    try:
+        # Reading a pipe or a device would never end.
+        regular = stat.S_ISREG(entry.stat().st_mode)
+    except OSError:
+        regular = entry.is_symlink()  # broken: reported when it is read
     if os.path.splitext(entry.name)[1].lower() in _EXTENSIONS:
-        return True  # also a broken link: it is reported when it is read
+        return regular
     return entry.is_file() and looks_like_image(entry.path)
 
 

@@ -57,6 +57,11 @@ def parse_fractions(text: str) -> dict[str, Fraction]:
                 f"the fraction of {name!r} is {value}, but must be above 0 "
                 "and at most 1. Give each split its part"
             )
+        if folds.is_fold(name):
+            raise error(
+                f"{name!r} is the name of a fold, which --folds=5 makes. "
+                "Choose another one"
+            )
         if name in fractions:
             raise error(f"{name!r} is there twice. Name each split once")
         fractions[name] = fraction
@@ -118,6 +123,12 @@ def fold_train(
                 "validation of the others. Leave it out of --split, or move "
                 "its pictures to train."
             )
+    if count > len(splits["train"]):
+        raise UsageError(
+            f"--folds={count}: each fold needs a picture, but there are "
+            f"{len(splits['train'])}. Choose at most so many, and for every "
+            "class to be in each fold no more than its pictures."
+        )
     fractions = {folds.name(i): Fraction(1, count) for i in range(count)}
     return {**stratified(splits["train"], fractions, seed), **others}
 

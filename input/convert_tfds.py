@@ -159,8 +159,8 @@ def _keys(info: Any) -> _Keys:
         if len(found) != 1 and not usual:
             raise DataError(
                 f"{info.full_name} has {len(found)} {what}s in an example "
-                f"({', '.join(sorted(features))}), but exactly one is needed: it is "
-                "no data set of labelled pictures."
+                f"({', '.join(sorted(features))}), but exactly one is "
+                "needed: it is no data set of labelled pictures."
             )
         keys.append((usual or found)[0])
     name = next((key for key in _NAME_KEYS if key in features), "")

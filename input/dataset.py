@@ -116,7 +116,8 @@ class DatasetInfo:
                 f"Nothing says how many examples of each class split {split!r} "
                 "has: only a dataset.json does. For class weights or "
                 "resampling, make a data set that has one: python -m "
-                "input.doctor --fix."
+                "input.doctor --source=... FOLDER --fix=NEW_FOLDER (see "
+                "docs/doctor.md)."
             )
         return self.label_counts[split]
 

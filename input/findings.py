@@ -13,9 +13,11 @@ from input import (
     dataset,
     duplicates,
     examine,
+    folds,
     frames,
     record_check,
     subject,
+    tally,
 )
 
 # Lines kept of each finding; all are counted. For its name, each member of a
@@ -156,8 +158,12 @@ def _untrue(of: subject.Subject, found: examine.Examination) -> list[str]:
                 f"{info.label_counts[split][label]:,}, found are "
                 f"{counts[split][label]:,}"
             )
-    if "train" in whole:
-        moments = found.tallies["train"].mean_and_std(info.channels)
+    counted = folds.names(info) or ["train"]
+    if set(counted) <= set(whole):
+        pixels = tally.Tally.empty(info.num_classes)
+        for split in counted:
+            pixels.merge(found.tallies[split])
+        moments = pixels.mean_and_std(info.channels)
         for name, value in zip(
             ("channel_mean", "channel_std"), moments, strict=True
         ):

@@ -37,6 +37,7 @@ class Manifest:
     """Reads the lines and remembers which are wrong.
 
     Attributes:
+        name: What the user calls the file.
         has_splits: Whether there is a column `split`; known once `rows` has
             begun.
     """
@@ -49,7 +50,7 @@ class Manifest:
             roots: The folder that paths are relative to, and other names of it
                 that paths may begin with.
         """
-        self._name = name
+        self.name = name
         self._roots = roots
         self._problems: list[tuple[int, str]] = []
         self._seen: dict[str, int] = {}
@@ -72,7 +73,7 @@ class Manifest:
         if more:
             lines.append(f"and {more:,} more")
         raise DataError(
-            f"{self._name} has {len(self._problems):,} bad line(s):\n  "
+            f"{self.name} has {len(self._problems):,} bad line(s):\n  "
             + "\n  ".join(lines)
             + f"\nCorrect or delete them. Paths are relative to "
             f"{self._roots[0]}; --root=FOLDER gives another folder."
@@ -88,8 +89,8 @@ class Manifest:
         Raises:
             DataError: Not UTF-8, or the first line lacks a column.
         """
-        text = _decode(self._name, data)
-        delimiter, header = _header(self._name, text)
+        text = _decode(self.name, data)
+        delimiter, header = _header(self.name, text)
         self.has_splits = "split" in header
         places = {
             name: header.index(name) for name in _COLUMNS if name in header

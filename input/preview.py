@@ -13,7 +13,7 @@ import os
 import tensorflow as tf
 from absl import flags
 
-from input import contact_sheet, errors, files
+from input import contact_sheet, diagnosis, errors, files
 from input.progress import progress
 
 # The only file of `input` that knows the trainer: recipes are read there
@@ -55,7 +55,10 @@ def main() -> int:
     data = recipe.train_data
     rows = min(_EXAMPLES.value, data.examples)
     try:
-        with progress(rows * _VARIANTS.value, "pictures") as done:
+        with (
+            diagnosis.explained(data),
+            progress(rows * _VARIANTS.value, "pictures") as done,
+        ):
             examples = contact_sheet.make(
                 data,
                 recipe.augment,

@@ -90,17 +90,26 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
         # called is the useful part.
         annotation = Callable
         _check_is_made(name, value)
+    is_list = typing.get_origin(annotation) is collections.abc.Sequence
+    if is_list and isinstance(value, list | tuple):
+        for each in value:
+            if typing.get_origin(typing.get_args(annotation)[0]) is (
+                collections.abc.Callable
+            ):
+                _check_is_made(name, each)
     if isinstance(value, float) and not math.isfinite(value):
         raise errors.ConfigError(f"{name}={value!r} must be finite.")
     wrong_bool = isinstance(value, bool) and annotation in (int, float)
     try:
         if wrong_bool:
             raise typeguard.TypeCheckError("is a bool")
+        if is_list and isinstance(value, str):
+            raise typeguard.TypeCheckError("is a sequence of letters")
         typeguard.check_type(value, annotation)
     except typeguard.TypeCheckError:
         hint = ""
-        if typing.get_origin(annotation) is collections.abc.Sequence:
-            hint = " Put it in brackets, such as [@random_crop()]."
+        if is_list and not isinstance(value, list | tuple):
+            hint = " Put it in brackets: [...]."
         elif inspect.isfunction(value) or inspect.isclass(value):
             hint = " Did you forget the parentheses in `@name()`?"
         elif not isinstance(value, str) and annotation is str:

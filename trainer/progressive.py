@@ -108,6 +108,6 @@ def view(model: keras.Model, stage: Stage) -> keras.Model:
             f"{_NAME}: the model {model.name!r} cannot take images of "
             f"{stage.height} x {stage.width} pixels. Choose a model that "
             "averages over the image before its head, such as @resnet, larger "
-            f"images, or no stages. Keras says: {error}"
+            "images, or no stages."
         ) from error
     return smaller

@@ -274,3 +274,10 @@ def test_what_is_no_image_is_named(root, tmp_path, capsys):
     assert (
         "text.jpg: not an image, begins with 6e 6f" in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("label", ["300000000", "9" * 5000])
+def test_a_label_that_is_too_large(root, label):
+    """Nothing is made for each number below it."""
+    with pytest.raises(DataError, match=r"line 3: label \d{9} is too large"):
+        read(root, f"path,label\n0.png,0\n1.png,{label}\n")

@@ -36,6 +36,7 @@ def test_nested_folders_links_and_odd_names(tmp_path):
     (root / "b" / "no_extension").write_bytes((root / names[1]).read_bytes())
     os.symlink(root / "a" / "x", root / "b" / "link")
     os.symlink(root / "b", root / "b" / "loop")
+    os.mkfifo(root / "b" / "pipe.jpg")  # would be read for ever
     source = convert_folder.read_folder(str(root))
     assert names_of(source)["train"] == [
         "a/2.jpg",
@@ -45,7 +46,10 @@ def test_nested_folders_links_and_odd_names(tmp_path):
         "b/x.y.png",
         "b/ü ß.png",
     ]
-    assert source.skipped == ("b/loop: a link to a folder it lies in",)
+    assert source.skipped == (
+        "b/loop: a link to a folder it lies in",
+        "b/pipe.jpg: not an image file",
+    )
 
 
 @pytest.mark.parametrize(

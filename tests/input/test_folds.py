@@ -1,9 +1,12 @@
 """Tests of input/folds.py: from --folds to the examples of a fold."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
-from input import dataset, eval_pipeline, folds, sources, spec
+from input import dataset, doctor, eval_pipeline, folds, sources, spec
 from input.errors import DataError
 from tests.input.conftest import make_folder, read_records, run_convert
 
@@ -43,6 +46,20 @@ def test_statistics_are_of_all_folds(folded, tmp_path):
     info = dataset.load(str(folded))
     assert info.channel_mean == whole.channel_mean
     assert info.channel_std == whole.channel_std
+
+
+def test_the_doctor_knows_the_statistics_of_folds(folded, tmp_path, capsys):
+    place = tmp_path / "copy"
+    shutil.copytree(folded, place)
+    assert doctor.main(["doctor", str(place)]) == 0
+    file = place / "dataset.json"
+    content = json.loads(file.read_text())
+    content["channel_mean"] = [1.0, 2.0, 3.0]
+    file.write_text(json.dumps(content))
+    assert doctor.main(["doctor", str(place)]) == 3
+    assert "channel_mean is (1.0, 2.0, 3.0), found is (" in (
+        capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("fold", range(5))
@@ -127,9 +144,9 @@ def test_more_than_ten_folds_are_in_order(tmp_path, capsys):
         (
             ("--split=train:0.5,fold_7:0.5", "--folds=3"),
             2,
-            "there is a split 'fold_7'",
+            "'fold_7' is the name of a fold",
         ),
-        (("--folds=37",), 3, "split='fold_36' would be empty"),
+        (("--folds=37",), 2, "--folds=37: each fold needs a picture, but"),
     ],
 )
 def test_folds_that_cannot_be(tmp_path, capsys, flags, code, message):

@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 import sys
 
-from tests.conftest import REPO
+from tests.conftest import REPO, write_dataset
 
 RECIPE = ["--gin_file=tests/tiny.gin"]
 
@@ -30,6 +30,27 @@ def test_a_page(tmp_path: pathlib.Path) -> None:
     text = output.read_text()
     assert text.count("<li>") == 3
     assert "Split &#x27;train&#x27; of 96 examples" in text
+
+
+def test_a_damaged_record(tmp_path: pathlib.Path) -> None:
+    write_dataset(tmp_path / "data")
+    shard = next((tmp_path / "data").glob("train-00000*"))
+    content = bytearray(shard.read_bytes())
+    content[40] ^= 1
+    shard.write_bytes(content)
+    answer = run(
+        *RECIPE,
+        "--gin_param=SOURCE=@tfrecords()",
+        f'--gin_param=tfrecords.data_dir="{tmp_path / "data"}"',
+        "--gin_param=train.eval_data=None",
+        "--gin_param=train.global_batch_size=4",
+        f"--output={tmp_path / 'sheet.png'}",
+    )
+    assert answer.returncode == 3
+    assert shard.name in answer.stderr
+    assert "at byte 0" in answer.stderr
+    assert "{{" not in answer.stderr
+    assert not (tmp_path / "sheet.png").exists()
 
 
 def test_wrong_use() -> None:

@@ -38,7 +38,12 @@ from trainer import config, errors
         ("constant_schedule.value = 1e400", "constant_schedule.value=inf"),
         ('train.log_every = "0 steps"', "log_every='0 steps' must be above 0"),
         ("train.loss = @softmax_cross_entropy", "with the parentheses"),
-        ("train.augment = @random_flip()", r"brackets.*\[@random_crop\(\)\]"),
+        ("train.augment = @random_flip()", "in brackets"),
+        ("train.augment = [@random_flip]", "augment.*with the parentheses"),
+        (
+            'train.progressive_resizing = "4 until 1 epoch"',
+            "is a str.*in brackets",
+        ),
         ('make_engine.name = "tpuu"', None),
     ],
 )
