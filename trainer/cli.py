@@ -1,5 +1,6 @@
 """What the binaries share: flags, and errors as exit codes."""
 
+import atexit
 import contextlib
 import logging as python_logging
 import os
@@ -152,7 +153,26 @@ def run(
     for name in ("matplotlib", "tensorflow"):
         python_logging.getLogger(name).setLevel(python_logging.WARNING)
     argv = None if arguments is None else list(arguments)
-    app.run(guarded, argv=argv, flags_parser=_parse_flags)
+    try:
+        app.run(guarded, argv=argv, flags_parser=_parse_flags)
+    except SystemExit as end:
+        if argv is None:
+            _leave(end)
+        raise
+
+
+def _leave(end: SystemExit) -> None:
+    """Ends the process without taking TensorFlow apart.
+
+    That would wait for threads of tf.data, and a worker of several for the
+    others, until they count as crashed.
+    """
+    if not isinstance(end.code, int | None):
+        return
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(end.code or 0)
 
 
 def _parse_flags(arguments: Sequence[str]) -> list[str]:

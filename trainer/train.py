@@ -79,7 +79,10 @@ def train(
             parts, model_dir, checkpoints, background, out, stop, watch
         )
         run.begin(start)
-        done = rollback.Rollback(parts, out, resume).run(run.train, start)
+        try:
+            done = rollback.Rollback(parts, out, resume).run(run.train, start)
+        finally:
+            out.flush()
         if run.ending.reason:
             logging.info(
                 "Ended at step %d of %d: %s.", done, total, run.ending.reason

@@ -100,7 +100,9 @@ def slow(case: str, *others: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("case", equivalence.CASES | equivalence.MORE)
+@pytest.mark.parametrize(
+    "case", [slow(case) for case in equivalence.CASES | equivalence.MORE]
+)
 def test_two_replicas_train_like_one_device(case: str) -> None:
     found = equivalence.run_case(case, make_engine(2))
     assert_same(case, found, of_one_device(case))
@@ -144,6 +146,7 @@ def test_float16_overflows_are_seen_by_all() -> None:
     assert history["history/loss_scale"][-1] == 2.0**11
 
 
+@pytest.mark.long
 def test_the_trainings_differ() -> None:
     """Each case does something."""
     found = {
