@@ -132,6 +132,12 @@ def _said_of(name: str, error: type[Exception]) -> Iterator[None]:
         yield
     except Exception as e:
         text = str(e).strip() or type(e).__name__
+        if type(e).__name__ == "DatasetNotFoundError":
+            # Its message lists the whole catalogue.
+            meant = re.search(r"Did you mean:? ?(.+)", text)
+            text = "there is no such data set." + (
+                f" Did you mean {meant.group(1).strip()}" if meant else ""
+            )
         raise error(f"{name}: tensorflow-datasets says: {text}") from e
 
 

@@ -171,6 +171,10 @@ def _check_places(values: flags.FlagValues, directory: str) -> None:
                 f"--{name}={file}: there is no folder {folder}. Make it, or "
                 "give another."
             )
+        if file and os.path.isdir(file):
+            raise errors.UsageError(
+                f"--{name}={file} is a folder. Name a file in it."
+            )
     output = values.fix
     if output and not gcs.is_remote(output):
         output = os.path.realpath(output)

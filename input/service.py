@@ -101,6 +101,7 @@ def _wait(addresses: Sequence[str], patience: float) -> None:
     deadline = time.monotonic() + patience
     for address in addresses:
         host, port = _ADDRESS.fullmatch(address).groups()  # type: ignore
+        said = False
         while True:
             try:
                 socket.create_connection(
@@ -115,4 +116,11 @@ def _wait(addresses: Sequence[str], patience: float) -> None:
                         "(python -m launch.data_service), or leave "
                         "train_data.service out."
                     ) from error
+            if not said:
+                logging.info(
+                    "Waiting for the data server at %s, up to %.0f s.",
+                    address,
+                    patience,
+                )
+                said = True
             time.sleep(_PAUSE)

@@ -65,7 +65,8 @@ def staged(output: str, *, overwrite: bool) -> Iterator[str]:
         overwrite: Whether `output` may exist and hold something.
 
     Raises:
-        UsageError: `output` is a file, or holds something and may not.
+        UsageError: `output` is a file, holds something and may not, or cannot
+            be made.
     """
     _remove_leftovers(output)
     _check_free(output, overwrite)
@@ -73,8 +74,14 @@ def staged(output: str, *, overwrite: bool) -> Iterator[str]:
     made = _missing_parents(parent)
     place = f"{output}.tmp-{os.getpid()}-{socket.gethostname()}"
     try:
-        os.makedirs(parent, exist_ok=True)
-        os.mkdir(place)
+        try:
+            os.makedirs(parent, exist_ok=True)
+            os.mkdir(place)
+        except OSError as error:
+            raise UsageError(
+                f"{output} cannot be made: {error.strerror}. Name a folder "
+                "where you may write."
+            ) from error
         yield place
         _check_free(output, overwrite)
         with _undisturbed():

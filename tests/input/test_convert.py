@@ -257,3 +257,8 @@ def test_dataset_json_holds_no_time_and_no_path(digits):
         "splits",
     ]
     assert str(digits) not in json.dumps(content)
+
+
+def test_an_output_that_cannot_be_made(capsys):
+    assert run_convert("--source=digits", "--output=/proc/digits") == 2
+    assert "/proc/digits cannot be made" in capsys.readouterr().err

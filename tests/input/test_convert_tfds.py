@@ -219,3 +219,15 @@ def test_a_disk_too_small_is_found_before_copying(
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     assert run(tmp_path / "o", "--input=tiny", f"--data_dir={data_dir}") == 2
     assert "0.0 GB free" in capsys.readouterr().err
+
+
+def test_an_unknown_name_is_one_line(tmp_path, capsys):
+    code = run_convert(
+        *("--source=tfds", "--input=mnistt", f"--output={tmp_path / 'out'}"),
+        f"--data_dir={tmp_path}",
+    )
+    assert code == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "there is no such data set" in message
+    assert "mnist" in message.replace("mnistt", "")
+    assert len(message) < 500

@@ -597,3 +597,10 @@ def test_labels_are_bounded_without_dataset_json(data) -> None:
     assert code == 3
     (line,) = found["findings"]["labels out of range"]["lines"]
     assert "label 1099511627776" in line
+
+
+def test_places_that_cannot_be_written(data, tmp_path, capsys) -> None:
+    assert run(data, f"--html={tmp_path}") == 2
+    assert f"--html={tmp_path} is a folder" in capsys.readouterr().err
+    assert run(data, "--fix=/proc/copy") == 2
+    assert "/proc/copy cannot be made" in capsys.readouterr().err
