@@ -401,7 +401,8 @@ def test_killed_and_stopped_runs_end_as_if_nothing_had_been(tmp_path) -> None:
     assert last.returncode == 0, output
     starts = [line["step"] for line in lines(broken, "run")]
     assert starts[0] == 0
-    assert 100 <= starts[1] < starts[2] < 3000
+    # A checkpoint that was being written at the kill is lost.
+    assert 50 <= starts[1] < starts[2] < 3000
 
     expected, found = final_arrays(tmp_path / "whole"), final_arrays(broken)
     assert expected.keys() == found.keys()
