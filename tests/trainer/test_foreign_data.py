@@ -68,4 +68,4 @@ def test_classes_that_were_not_counted(
     assert "Nothing says how many examples of each class split 'train'" in (
         message
     )
-    assert "input.doctor --fix" in message
+    assert "input.doctor --source=... FOLDER --fix=NEW_FOLDER" in message
