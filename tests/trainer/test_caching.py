@@ -3,33 +3,19 @@
 import json
 import pathlib
 
-import pytest
-from absl import flags
-from absl.testing import flagsaver
+from tests.trainer.test_main import call, tiny
+from trainer import main
 
-from trainer import cli, main
-
+ALWAYS = ("train.deterministic=True", "train.log_every='5 steps'")
 POLICIES = (
     'train_data.cache = "decoded"',
     'eval_data.cache = "encoded"',
 )
 
 
-def call(model_dir: pathlib.Path, *bindings: str) -> int:
+def train(model_dir: pathlib.Path, *bindings: str) -> int:
     """Trains in this process and returns the exit code."""
-    arguments = [
-        "--gin_file=tests/tiny.gin",
-        f"--model_dir={model_dir}",
-        "--gin_param=train.deterministic=True",
-        "--gin_param=train.log_every='5 steps'",
-        *(f"--gin_param={binding}" for binding in bindings),
-    ]
-    with flagsaver.flagsaver():
-        flags.FLAGS.unparse_flags()
-        with pytest.raises(SystemExit) as exit_:
-            cli.run(main.main, ["binary", *arguments])
-        flags.FLAGS(["binary"])
-    return exit_.value.code or 0
+    return call(main, *tiny(model_dir, *ALWAYS, *bindings))
 
 
 def losses(model_dir: pathlib.Path) -> list[tuple[str, int, float]]:
@@ -39,18 +25,20 @@ def losses(model_dir: pathlib.Path) -> list[tuple[str, int, float]]:
 
 
 def test_a_cache_changes_nothing(tmp_path: pathlib.Path) -> None:
-    assert call(tmp_path / "plain") == 0
-    assert call(tmp_path / "held", *POLICIES) == 0
+    assert train(tmp_path / "plain") == 0
+    assert train(tmp_path / "held", *POLICIES) == 0
     assert losses(tmp_path / "held") == losses(tmp_path / "plain") != []
     # A run may go on with another one.
-    assert call(tmp_path / "plain", *POLICIES) == 0
+    assert train(tmp_path / "plain", *POLICIES) == 0
 
 
 def test_what_does_not_fit_ends_the_run_at_once(
     tmp_path: pathlib.Path, capsys
 ) -> None:
-    assert call(tmp_path, *POLICIES, "train_data.cache_bytes=1000") == 2
+    assert train(tmp_path, *POLICIES, "train_data.cache_bytes=1000") == 2
     said = capsys.readouterr().err
-    assert "cache=\"decoded\" of split 'train' takes 0.0 MiB for 96" in said
+    assert (
+        "cache=\"decoded\" of split 'train' takes 19,968 bytes for 96" in said
+    )
     assert "the most it may take (cache_bytes)" in said
     assert not (tmp_path / "run.json").exists()
