@@ -22,15 +22,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-import tensorflow as tf
 from absl import flags, logging
 
-from input import folds
+from input import command, folds
 from input.conversion import Conversion, convert
 from input.convert_request import Request
 from input.convert_sources import DEFAULT_SPLIT
-from input.errors import DataError, UsageError
-from input.staging import interruptible
+from input.errors import UsageError
 from input.transcode import MAX_PIXELS
 
 _USUAL_RECIPE = "gin/folder.gin"
@@ -63,16 +61,18 @@ _TEXT_FLAGS = {
     f"{DEFAULT_SPLIT}.",
 }
 # Name: default, least value, text.
-_NUMBER_FLAGS: dict[str, tuple[int | None, int | None, str]] = {
+_NUMBER_FLAGS: dict[str, command.Number] = {
     "shards": (
         None,
         1,
+        None,
         "Files per split. Default: one per 150 MB and at least 8; never more "
         "than there are images.",
     ),
     "folds": (
         None,
         2,
+        None,
         "For cross-validation: equal parts that train is divided into, every "
         "class alike. tfrecords.fold = 0 in a gin file then validates on the "
         "first and trains on the others. Default: train stays whole.",
@@ -80,6 +80,7 @@ _NUMBER_FLAGS: dict[str, tuple[int | None, int | None, str]] = {
     "max_side": (
         None,
         1,
+        None,
         "Pixels of the longer side: larger images are shrunk to it, "
         "antialiased, a JPEG to a JPEG of quality 95, others to PNG. Smaller "
         "ones stay as they are. Default: no image is shrunk.",
@@ -87,22 +88,26 @@ _NUMBER_FLAGS: dict[str, tuple[int | None, int | None, str]] = {
     "max_pixels": (
         MAX_PIXELS,
         1,
+        None,
         "Width times height of an image at most; one with more counts as "
         "unreadable. A worker needs up to 16 bytes of memory for each.",
     ),
     "seed": (
         0,
         None,
+        None,
         "Seed, an integer, of the split and of the order of the images.",
     ),
     "allow_unreadable": (
         0,
         0,
+        None,
         "Number of unreadable images to leave out; one more fails the run.",
     ),
     "workers": (
         None,
         1,
+        None,
         "Threads, each of which writes one file at a time; the result does "
         "not depend on it. Default: one per CPU.",
     ),
@@ -123,47 +128,31 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    try:
-        values = _define_flags()
-        surplus = values(arguments)[1:]
-        if values.help:
-            print(f"{__doc__}\nFlags:{values.get_help()}")
-            return 0
+    values = _define_flags()
+
+    def make(surplus: list[str]) -> int:
         if surplus:
             raise UsageError(
                 f"{surplus[0]!r} is not a flag. Write --NAME=VALUE; --help "
                 "lists the flags."
             )
-        with interruptible():
-            request = _request(values)
-            print(_summary(request.source, convert(request)))
-    except (UsageError, flags.Error) as e:
-        return _fail(str(e), 2)
-    except DataError as e:
-        return _fail(str(e), 3)
-    except KeyboardInterrupt as e:
-        return _fail(f"interrupted by {e}. Nothing is left behind.", 1)
-    except (OSError, tf.errors.OpError) as e:
-        return _fail(f"{e}. Nothing is left behind.", 1)
-    return 0
+        request = _request(values)
+        print(_summary(request.source, convert(request)))
+        return 0
 
-
-def _fail(message: str, code: int) -> int:
-    print(f"input.convert: {message}", file=sys.stderr)
-    return code
+    return command.run(
+        "input.convert",
+        __doc__ or "",
+        values,
+        make,
+        arguments,
+        after_failure="Nothing is left behind.",
+    )
 
 
 def _define_flags() -> flags.FlagValues:
     """Returns the flags, apart from those of other binaries."""
-    values = flags.FlagValues()
-    for name, text in _TEXT_FLAGS.items():
-        flags.DEFINE_string(name, "", text, flag_values=values)
-    for name, (number, low, text) in _NUMBER_FLAGS.items():
-        flags.DEFINE_integer(
-            name, number, text, lower_bound=low, flag_values=values
-        )
-    for name, text in _BOOLEAN_FLAGS.items():
-        flags.DEFINE_bool(name, False, text, flag_values=values)
+    values = command.define_flags(_TEXT_FLAGS, _NUMBER_FLAGS, _BOOLEAN_FLAGS)
     flags.DEFINE_list(
         "class_names",
         [],

@@ -16,11 +16,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-import tensorflow as tf
 from absl import flags, logging
 
 from input import (
     clean_copy,
+    command,
     conversion,
     doctor_pictures,
     doctor_report,
@@ -32,7 +32,6 @@ from input import (
     gcs,
     imagenet_records,
     record_check,
-    staging,
     subject,
     tfds_directory,
 )
@@ -55,8 +54,7 @@ _TEXT_FLAGS = {
     "label": "Name of the feature with the class, for --source=tfds.",
 }
 _DEFAULTS = {"source": "tfrecords", "image": "image", "label": "label"}
-# Name: default, least value, greatest value, text.
-_NUMBER_FLAGS: dict[str, tuple[int | None, int, int | None, str]] = {
+_NUMBER_FLAGS: dict[str, command.Number] = {
     "near_distance": (
         6,
         0,
@@ -107,54 +105,22 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    try:
-        values = _define_flags()
-        places = values(arguments)[1:]
-        if values.help:
-            print(f"{__doc__}\nFlags:{values.get_help()}")
-            return 0
+    values = command.define_flags(
+        _TEXT_FLAGS, _NUMBER_FLAGS, _BOOLEAN_FLAGS, _DEFAULTS
+    )
+
+    def examine_folder(places: list[str]) -> int:
         if len(places) != 1:
             raise errors.UsageError(
                 f"{len(places)} folders are given. Give one: python -m "
                 "input.doctor DIR. --help lists the flags."
             )
         _check_places(values, places[0])
-        with staging.interruptible():
-            return _examine(places[0].rstrip("/") or "/", values)
-    except (errors.UsageError, flags.Error) as e:
-        return _fail(str(e), 2)
-    except errors.DataError as e:
-        return _fail(str(e), 3)
-    except KeyboardInterrupt as e:
-        return _fail(f"interrupted by {e}.", 1)
-    except (OSError, tf.errors.OpError) as e:
-        return _fail(str(e), 1)
+        return _examine(places[0].rstrip("/") or "/", values)
 
-
-def _fail(message: str, code: int) -> int:
-    print(f"input.doctor: {message}", file=sys.stderr)
-    return code
-
-
-def _define_flags() -> flags.FlagValues:
-    """Returns the flags, apart from those of other binaries."""
-    values = flags.FlagValues()
-    for name, text in _TEXT_FLAGS.items():
-        flags.DEFINE_string(
-            name, _DEFAULTS.get(name, ""), text, flag_values=values
-        )
-    for name, (number, low, high, text) in _NUMBER_FLAGS.items():
-        flags.DEFINE_integer(
-            name,
-            number,
-            text,
-            lower_bound=low,
-            upper_bound=high,
-            flag_values=values,
-        )
-    for name, text in _BOOLEAN_FLAGS.items():
-        flags.DEFINE_bool(name, False, text, flag_values=values)
-    return values
+    return command.run(
+        "input.doctor", __doc__ or "", values, examine_folder, arguments
+    )
 
 
 def _check_places(values: flags.FlagValues, directory: str) -> None:
