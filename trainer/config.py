@@ -91,11 +91,11 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
         annotation = Callable
         _check_is_made(name, value)
     is_list = typing.get_origin(annotation) is collections.abc.Sequence
-    if is_list and isinstance(value, list | tuple):
-        for each in value:
-            if typing.get_origin(typing.get_args(annotation)[0]) is (
-                collections.abc.Callable
-            ):
+    listed = isinstance(value, list | tuple)
+    if is_list and listed:
+        (element,) = typing.get_args(annotation)
+        if typing.get_origin(element) is collections.abc.Callable:
+            for each in value:
                 _check_is_made(name, each)
     if isinstance(value, float) and not math.isfinite(value):
         raise errors.ConfigError(f"{name}={value!r} must be finite.")
@@ -108,7 +108,7 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
         typeguard.check_type(value, annotation)
     except typeguard.TypeCheckError:
         hint = ""
-        if is_list and not isinstance(value, list | tuple):
+        if is_list and not listed:
             hint = " Put it in brackets: [...]."
         elif inspect.isfunction(value) or inspect.isclass(value):
             hint = " Did you forget the parentheses in `@name()`?"

@@ -9,7 +9,7 @@ Source: Tan and Le 2021, "EfficientNetV2", arXiv:2104.00298, section 4.
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 
@@ -82,7 +82,7 @@ def stages(
     return found
 
 
-def at(schedule: Sequence[Stage], step: int) -> Stage | None:
+def at(schedule: Iterable[Stage], step: int) -> Stage | None:
     """Returns the stage that the step after `step` steps is in, if any."""
     return next((s for s in schedule if step < s.until), None)
 
@@ -100,7 +100,7 @@ def view(model: keras.Model, stage: Stage) -> keras.Model:
     """
     images = keras.Input((stage.height, stage.width, model.input_shape[-1]))
     try:
-        smaller = keras.models.clone_model(
+        return keras.models.clone_model(
             model, input_tensors=images, clone_function=lambda layer: layer
         )
     except ValueError as error:
@@ -110,4 +110,3 @@ def view(model: keras.Model, stage: Stage) -> keras.Model:
             "averages over the image before its head, such as @resnet, larger "
             "images, or no stages."
         ) from error
-    return smaller

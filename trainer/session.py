@@ -32,7 +32,7 @@ class Session:
         engine: Where it runs.
         state: Weights and all else that training changes.
         preprocess: From uint8 pixels to what the network sees.
-        views: The network for the smaller images of each stage.
+        views: The network for the smaller images of each stage, in order.
     """
 
     recipe: recipe.Recipe
@@ -55,7 +55,7 @@ class Session:
 
         def take(steps: int) -> dict[str, float]:
             nonlocal done
-            stage = progressive.at(self.recipe.stages, done)
+            stage = progressive.at(self.views, done)
             done += steps
             with diagnosis.explained(self.recipe.train_data):
                 return compiled(stage)(steps)

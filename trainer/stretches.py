@@ -169,12 +169,11 @@ class Stretches:
         )
 
     def _stage_ends(self, at: int) -> bool:
-        return any(at == stage.until for stage in self._parts.recipe.stages)
+        return any(at == stage.until for stage in self._parts.views)
 
     def _announce_stage(self, latest: loop.Progress) -> None:
-        recipe = self._parts.recipe
-        stage = progressive.at(recipe.stages, latest.step)
-        height, width, _ = recipe.train_data.image_shape
+        stage = progressive.at(self._parts.views, latest.step)
+        height, width, _ = self._parts.recipe.train_data.image_shape
         if stage is not None:
             height, width = stage.height, stage.width
         logging.info(
