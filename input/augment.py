@@ -49,10 +49,10 @@ class Rows:
             maxval: Upper end, never reached.
             dtype: float32 or int32.
         """
+        draw = f"{self.place} {name}" if self.place else name
         # Named, since the default generator is another one under XLA.
-        draw = zlib.crc32(f"{self.place} {name}".encode())
         seed = tf.random.experimental.stateless_fold_in(
-            self.seed, draw & 0x7FFFFFFF, alg="philox"
+            self.seed, zlib.crc32(draw.encode()) & 0x7FFFFFFF, alg="philox"
         )
         drawn = tf.random.stateless_uniform(
             [self.global_count], seed, minval, maxval, dtype, alg="philox"
