@@ -32,6 +32,9 @@ def on_chief(on: engine.Engine, function: Callable[[], object]) -> None:
             failed = error
     answer = "" if failed is None else f"{type(failed).__name__}\n{failed}"
     answer = on.exchange(answer.encode())[0].decode()
+    if answer:
+        # All know now, and most of them end.
+        on.leave_together()
     if failed is not None:
         raise failed
     if answer:
@@ -77,6 +80,7 @@ def check_same_config(
             )
         ]
         if changed:
+            on.leave_together()
             raise errors.ConfigError(
                 f"Process {number} of {len(said)} runs another training than "
                 "process 0:\n  " + "\n  ".join(changed) + "\nStart all "

@@ -130,6 +130,7 @@ def _run(
         final = train_lib.train(parts, model_dir, operative_config, stop, watch)
     except train_lib.Preempted as stopped:
         logging.warning("%s", stopped)
+        on.leave_together()
         return cli.PREEMPTED
     _report(on, model_dir, final, time.monotonic() - began)
     return 0
@@ -150,8 +151,7 @@ def _report(
             for result in final[-1:]
         )
         print(f"{scores or 'trained'} after {seconds:.0f} s; report: {path}")
-    # A process that leaves early looks like one that has crashed.
-    on.exchange(b"done")
+    on.leave_together()
 
 
 def _show_plan(parts: session.Session) -> None:
@@ -166,7 +166,7 @@ def _show_plan(parts: session.Session) -> None:
     tried = plan.try_one_step(parts)
     if parts.engine.is_chief:
         print(tried)
-    parts.engine.exchange(b"done")
+    parts.engine.leave_together()
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.eager import context as tf_context
 
 from input import spec
 from trainer import cluster as cluster_lib
 from trainer import engine, errors, meeting
 
 _RETRY_SECONDS = 0.2
+_LEAVE_SECONDS = 30
 
 
 class Distributed(engine.Engine):
@@ -75,6 +77,23 @@ class Distributed(engine.Engine):
         return self.strategy.experimental_local_results(value)
 
 
+class MultiWorker(Distributed):
+    """Several processes, each with its devices; see `multi_worker`."""
+
+    def leave_together(self) -> None:
+        """Returns when no host is still receiving from this one.
+
+        A host has done its part of a collective when its last share is on its
+        way. If it ends then, those who wait for the share fail.
+        """
+        super().leave_together()
+        # Who is told last may find worker 0, which keeps the barrier, gone.
+        with contextlib.suppress(tf.errors.OpError):
+            tf_context.context().wait_at_barrier(
+                "lockstep/leave", 1000 * _LEAVE_SECONDS
+            )
+
+
 def mirrored(devices: Sequence[str]) -> engine.Engine:
     """Returns the engine with a replica on each device of this host.
 
@@ -115,7 +134,7 @@ def multi_worker(cluster: cluster_lib.Cluster, timeout: float) -> engine.Engine:
     )
     with _own_sigterm():
         strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
-    return Distributed(
+    return MultiWorker(
         "multi_worker", strategy, cluster.index, len(cluster.addresses)
     )
 

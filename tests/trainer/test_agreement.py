@@ -18,7 +18,9 @@ def host(index: int, said: list[bytes]):
         said[index] = payload
         return list(said)
 
-    return types.SimpleNamespace(is_chief=index == 0, exchange=exchange)
+    return types.SimpleNamespace(
+        is_chief=index == 0, exchange=exchange, leave_together=lambda: None
+    )
 
 
 def test_a_chiefs_problem_is_everybodys() -> None:
