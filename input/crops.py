@@ -27,8 +27,9 @@ class RandomResizedCrop:
     """A random part of the image, resized: the usual crop for training.
 
     The part is decoded at the smallest scale that still has the target's
-    pixels. What is left to shrink is averaged over the pixels that a target
-    pixel covers; parts smaller than the target are interpolated.
+    pixels. What is left, a factor below 2 on the shorter side, is bilinear
+    interpolation; where no scale comes so near, the pixels that a target pixel
+    covers are averaged.
 
     Attributes:
         size: Height and width of the result, in pixels, at least 1.
@@ -70,23 +71,16 @@ class RandomResizedCrop:
             window = self._window(_jpeg_size(encoded), seed)
             shorter = tf.reduce_min(window[2:])
 
-            def shrunk(ratio: int) -> tf.Tensor:
-                return _shrink(
-                    _decode_window(encoded, window, ratio, channels), shape
-                )
-
-            def enlarged() -> tf.Tensor:
-                return _enlarge(
-                    _decode_window(encoded, window, 1, channels), shape
-                )
+            def resized(ratio: int) -> tf.Tensor:
+                part = _decode_window(encoded, window, ratio, channels)
+                # Less than twice the target is left, except of the last.
+                resize = _average if ratio == _RATIOS[-1] else _interpolate
+                return resize(part, shape)
 
             # One switch for the scale and for how to resize.
             return tf.switch_case(
-                _reached(shorter, [ratio * self.size for ratio in _RATIOS]),
-                [
-                    enlarged,
-                    *(functools.partial(shrunk, ratio) for ratio in _RATIOS),
-                ],
+                _reached(shorter, [ratio * self.size for ratio in _RATIOS[1:]]),
+                [functools.partial(resized, ratio) for ratio in _RATIOS],
             )
 
         def crop_any() -> tf.Tensor:
@@ -95,9 +89,9 @@ class RandomResizedCrop:
             top, left, height, width = tf.unstack(window)
             part = image[top : top + height, left : left + width]
             return tf.cond(
-                tf.reduce_min(window[2:]) < self.size,
-                lambda: _enlarge(part, shape),
-                lambda: _shrink(part, shape),
+                tf.reduce_min(window[2:]) < 2 * self.size,
+                lambda: _interpolate(part, shape),
+                lambda: _average(part, shape),
             )
 
         image = tf.cond(tf.io.is_jpeg(encoded), crop_jpeg, crop_any)
@@ -240,13 +234,18 @@ def _decode_window(
     )
 
 
-def _shrink(image: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
-    # 0.3 ms for 224 pixels; tf.image.resize with antialias=True takes 2, more
-    # than the JPEG decoder.
+def _average(image: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
+    """Resizes an image of at least the target's size; every pixel counts."""
+    # tf.image.resize with antialias=True takes longer than the JPEG decoder.
     return _to_uint8(tf.image.resize(image, shape[:2], "area"), shape)
 
 
-def _enlarge(image: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
+def _interpolate(image: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
+    """Resizes an image of up to twice the target's size.
+
+    Of exactly twice that is the average of 2x2 pixels.
+    """
+    # Half the time of averages, which no longer differ much here.
     return _to_uint8(tf.image.resize(image, shape[:2], "bilinear"), shape)
 
 

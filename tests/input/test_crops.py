@@ -78,8 +78,9 @@ def test_evaluation_reads_png_as_well() -> None:
     ("side", "mean", "largest"),
     [
         (120, 0.2, 2),  # To be enlarged.
-        (300, 1.0, 20),
-        (447, 1.8, 36),
+        # Interpolated, where PIL filters.
+        (300, 2.0, 48),
+        (447, 5.0, 80),
         # Here the scale of 1/2 begins: sharper than PIL's filter.
         (448, 3.8, 52),
         (1000, 2.3, 34),
