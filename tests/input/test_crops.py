@@ -83,7 +83,7 @@ def test_evaluation_reads_png_as_well() -> None:
         (447, 5.0, 80),
         # Here the scale of 1/2 begins: sharper than PIL's filter.
         (448, 3.8, 52),
-        (1000, 2.3, 34),
+        (1000, 2.3, 40),
         (2000, 2.3, 34),
     ],
 )
