@@ -178,10 +178,9 @@ def _unusable(data: records.Split, record: bytes) -> str:
         )
     except (tf.errors.OpError, ValueError) as error:
         return "no example can be made of it: " + str(error).splitlines()[0]
-    classes = data.source.info.num_classes
-    if not 0 <= int(label) < classes:
-        return f"label {int(label)} is not in [0, {classes})"
-    return ""
+    return data.source.fields.wrong_label(
+        int(label), data.source.info.num_classes
+    )
 
 
 def _folder(paths: Sequence[str]) -> str:

@@ -96,7 +96,16 @@ class ImagenetRecords(sources.RecordFiles):
     @property
     def fields(self) -> sources.Fields:
         """The usual names, and labels from `label_offset`."""
-        return sources.Fields(label_offset=self.label_offset)
+        names = self.class_names_file
+        classes = (
+            f"class_names_file={names!r}"
+            if names
+            else f"num_classes={self.num_classes}"
+        )
+        return sources.Fields(
+            label_offset=self.label_offset,
+            label_hint=f"label_offset={self.label_offset} and {classes}",
+        )
 
     def check(self, split: str) -> None:
         """Raises errors.DataError where the scan has found damage."""

@@ -82,10 +82,8 @@ def row(record: bytes, rules: Rules, tally: Tally) -> tuple[object, ...]:
         )
     encoded, label, _ = parsed
     classes = rules.num_classes or _MOST_CLASSES
-    if not 0 <= label < classes:
-        raise DefectError(
-            OUT_OF_RANGE, f"label {label} is not in [0, {classes})"
-        )
+    if problem := rules.fields.wrong_label(label, classes):
+        raise DefectError(OUT_OF_RANGE, problem)
     try:
         height, width = image_size(encoded)
         if height * width > rules.max_pixels:

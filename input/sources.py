@@ -19,12 +19,47 @@ _SYNTHETIC_SHARD_BYTES = 1024 * 110_000
 ReadImage = Callable[[tf.Tensor], tf.Tensor]
 
 
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    """Under which names a tf.train.Example holds what is needed of it.
+
+    Attributes:
+        image: The encoded image, bytes.
+        label: The class, int64.
+        name: What people call the image, bytes; "" where there is no such
+            thing. It may be missing in a record.
+        label_offset: Number of the first class; it becomes 0.
+        label_hint: What decides which labels there may be, for messages; ""
+            where the data set itself says it.
+    """
+
+    image: str = "image/encoded"
+    label: str = "image/class/label"
+    name: str = "image/filename"
+    label_offset: int = 0
+    label_hint: str = ""
+
+    def wrong_label(self, label: int, classes: int) -> str:
+        """Returns why a label, after its offset, is none, or ""."""
+        if 0 <= label < classes:
+            return ""
+        reason = f"label {label} is not in [0, {classes})"
+        if self.label_hint:
+            in_record = label + self.label_offset
+            reason += f": {in_record} in the record; see {self.label_hint}"
+        return reason
+
+
 class Source(Protocol):
     """A data set as a pipeline sees it."""
 
     @property
     def info(self) -> dataset.DatasetInfo:
         """What is known of the data set before it is read."""
+
+    @property
+    def fields(self) -> Fields:
+        """Where an example is in a record, and which labels it may have."""
 
     def check(self, split: str) -> None:
         """Raises errors.DataError where the split cannot be read in full."""
@@ -45,24 +80,6 @@ class Source(Protocol):
 
     def names(self, split: str, indices: Sequence[int]) -> list[str]:
         """Returns what people call the examples at some positions."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Fields:
-    """Under which names a tf.train.Example holds what is needed of it.
-
-    Attributes:
-        image: The encoded image, bytes.
-        label: The class, int64.
-        name: What people call the image, bytes; "" where there is no such
-            thing. It may be missing in a record.
-        label_offset: Number of the first class; it becomes 0.
-    """
-
-    image: str = "image/encoded"
-    label: str = "image/class/label"
-    name: str = "image/filename"
-    label_offset: int = 0
 
 
 class RecordFiles(abc.ABC):
@@ -225,6 +242,11 @@ class Synthetic:
             channel_std=(64.0,) * channels,
             fingerprint=f"synthetic-{self}",
         )
+
+    @property
+    def fields(self) -> Fields:
+        """The usual names, though there are no records."""
+        return Fields()
 
     def check(self, split: str) -> None:
         """Raises errors.DataError for an unknown split."""

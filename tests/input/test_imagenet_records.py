@@ -8,6 +8,7 @@ import tensorflow as tf
 from input import (
     crops,
     damage,
+    diagnosis,
     errors,
     eval_pipeline,
     imagenet_records,
@@ -124,6 +125,16 @@ def test_label_offset(classic, offset, labels, message) -> None:
     if message:
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             batches(data)
+        with (
+            pytest.raises(errors.DataError) as told,
+            diagnosis.explained(data),
+        ):
+            batches(data)
+        wrong, there = {0: (3, 3), 2: (-1, 1)}[offset]
+        assert (
+            f"label {wrong} is not in [0, 3): {there} in the record; see "
+            f"label_offset={offset} and num_classes=3"
+        ) in str(told.value)
         return
     assert {label for b in batches(data) for label in b["label"]} == labels
 
