@@ -89,6 +89,14 @@ _NUMBER_FLAGS: dict[str, command.Number] = {
         "Number of the first class, for --source=imagenet_records.",
     ),
 }
+# Of one source alone.
+_OF_SOURCE = {
+    "class_names_file": "imagenet_records",
+    "num_classes": "imagenet_records",
+    "label_offset": "imagenet_records",
+    "image": "tfds",
+    "label": "tfds",
+}
 _BOOLEAN_FLAGS = {
     "overwrite": "Whether to replace the folder of --fix if it holds "
     "something.",
@@ -115,6 +123,7 @@ def main(arguments: Sequence[str]) -> int:
                 f"{len(places)} folders are given. Give one: python -m "
                 "input.doctor DIR. --help lists the flags."
             )
+        _check_source(values)
         _check_places(values, places[0])
         return _examine(places[0].rstrip("/") or "/", values)
 
@@ -123,12 +132,32 @@ def main(arguments: Sequence[str]) -> int:
     )
 
 
-def _check_places(values: flags.FlagValues, directory: str) -> None:
-    """Looks at what is to be written before anything is read for hours."""
+def _check_source(values: flags.FlagValues) -> None:
+    """Raises errors.UsageError for a source that is none, or others' flags."""
     if values.source not in subject.SOURCES:
         raise errors.UsageError(
             f"--source={values.source!r} is unknown. Give one of: "
             f"{', '.join(subject.SOURCES)}."
+        )
+    for name, source in _OF_SOURCE.items():
+        if values[name].present and values.source != source:
+            raise errors.UsageError(
+                f"--{name} is for --source={source}, not --source="
+                f"{values.source}. Leave it out, or give that source."
+            )
+    if values["num_classes"].present and values.class_names_file:
+        raise errors.UsageError(
+            "--num_classes and --class_names_file both say how many classes "
+            "there are. Give one."
+        )
+
+
+def _check_places(values: flags.FlagValues, directory: str) -> None:
+    """Looks at what is to be written before anything is read for hours."""
+    if values.overwrite and not values.fix:
+        raise errors.UsageError(
+            "--overwrite is for the folder of --fix, and there is none. Leave "
+            "it out, or give --fix."
         )
     for name, file in (("json", values.json), ("html", values.html)):
         folder = os.path.dirname(file) or "."

@@ -510,7 +510,8 @@ def test_foreign_layouts(source: str, tmp_path: pathlib.Path) -> None:
         foreign.write_classic(folder, "test", (6,), first=100)
         path = folder / "train-00000-of-00001"
         counts = {"0": 4, "1": 4, "2": 3}
-    flags = [f"--source={source}", "--num_classes=3"]
+    flags = [f"--source={source}"]
+    flags += ["--num_classes=3"] if source == "imagenet_records" else []
     flags += [f"--fix={tmp_path / 'clean'}", "--workers=2"]
     flipped(path, 11, 50)
     code, found = examined(folder, *flags)
@@ -540,6 +541,16 @@ def test_foreign_layouts(source: str, tmp_path: pathlib.Path) -> None:
         (["--max_pixels=0", "."], "max_pixels"),
         (["--colour=red", "."], "colour"),
         (["--json=no/folder/x.json", "."], "--json=no/folder/x.json: there"),
+        (["--num_classes=3", "."], "is for --source=imagenet_records"),
+        (["--label=x", "."], "--label is for --source=tfds, not --source=tfr"),
+        (
+            [
+                "--source=imagenet_records",
+                *("--num_classes=3", "--class_names_file=names.txt", "."),
+            ],
+            "both say how many classes",
+        ),
+        (["--overwrite", "."], "--overwrite is for the folder of --fix"),
         (["--fix=data/clean", "data"], "one lies in the other"),
         (["--fix=full", "data"], "--fix=full is not empty"),
     ],
