@@ -203,7 +203,8 @@ def _decode(name: str, data: bytes) -> str:
 
 def _header(name: str, text: str) -> tuple[str, list[str]]:
     """Returns what is between the columns, and their names."""
-    first = next((line for line in io.StringIO(text)), "").strip("\r\n")
+    lines = io.StringIO(text, newline="")
+    first = next(lines, "").strip("\r\n")
     found: list[str] = []
     for delimiter in _DELIMITERS:
         try:

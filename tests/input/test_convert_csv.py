@@ -46,6 +46,7 @@ CAT_DOG = {"train": {"0.png": 0, "1.png": 1}}
         "path,label\n0.png,cat\n1.png,dog",  # no end of the last line
         "\ufeffpath,label\n0.png,cat\n1.png,dog\n",  # byte order mark
         "path,label\r\n0.png,cat\r\n1.png,dog\r\n",
+        "path,label\r0.png,cat\r1.png,dog\r",
         "path;label\n0.png;cat\n1.png;dog\n",
         "path\tlabel\n0.png\tcat\n1.png\tdog\n",
         "label,path\ncat,0.png\ndog,1.png\n",
