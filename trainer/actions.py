@@ -144,7 +144,6 @@ class Evaluate:
             self._keep(result.step, result.metrics)
         values = {"split": result.split} | result.metrics
         self._writer.write("eval", result.step, values)
-        self._writer.flush()
 
 
 def evaluations(

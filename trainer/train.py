@@ -79,10 +79,7 @@ def train(
             parts, model_dir, checkpoints, background, out, stop, watch
         )
         run.begin(start)
-        try:
-            done = rollback.Rollback(parts, out, resume).run(run.train, start)
-        finally:
-            out.flush()
+        done = rollback.Rollback(parts, out, resume).run(run.train, start)
         if run.ending.reason:
             logging.info(
                 "Ended at step %d of %d: %s.", done, total, run.ending.reason

@@ -65,6 +65,7 @@ class Writer:
             return
         name = str(values.get("split", kind))
         name = name if self._by is None else f"{name}_by_{self._by}"
+        # The end of its context flushes the writer.
         with (
             errors.writing(self.board_dir),
             self._board(name).as_default(step),
@@ -72,12 +73,6 @@ class Writer:
             for name, value in values.items():
                 if not isinstance(value, str):
                     tf.summary.scalar(name, value)
-
-    def flush(self) -> None:
-        """Makes TensorBoard's files readable up to now."""
-        with errors.writing(self.board_dir):
-            for board in self._boards.values():
-                board.flush()
 
     def _board(self, name: str) -> tf.summary.SummaryWriter:
         if name not in self._boards:
