@@ -123,6 +123,19 @@ def test_turns_change_direction() -> None:
     assert turns.steps_for(crowd["a"], 0.0) == turns.MIN_STEPS
 
 
+def test_steps_made_in_advance_do_not_count() -> None:
+    """A pipeline has its next batches ready."""
+
+    class Prefetching(Fake):
+        ready = 6
+
+        def run(self, steps: int) -> float:
+            free, self.ready = self.ready, max(0, self.ready - steps)
+            return super().run(max(0, steps - free))
+
+    assert turns.steps_for(Prefetching([], "a"), 8.0) == 80
+
+
 def test_contenders_must_train_the_same() -> None:
     assert turns.same_parameters([5, 5]) == 5
     with pytest.raises(RuntimeError, match=r"\[5, 6\] parameters"):

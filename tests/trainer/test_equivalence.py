@@ -108,9 +108,7 @@ def test_two_replicas_train_like_one_device(case: str) -> None:
     assert_same(case, found, of_one_device(case))
 
 
-@pytest.mark.parametrize(
-    "case", [slow(case) for case in equivalence.CASES | equivalence.MORE]
-)
+@pytest.mark.parametrize("case", equivalence.CASES)
 def test_four_replicas_train_like_one_device(case: str) -> None:
     found = equivalence.run_case(case, make_engine(4))
     assert_same(case, found, of_one_device(case))

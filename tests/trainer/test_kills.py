@@ -68,22 +68,22 @@ def _wait_for_news(model_dir: pathlib.Path, process: subprocess.Popen) -> None:
 @pytest.mark.long
 def test_a_hundred_kills_at_random_moments(tmp_path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    longer = (*LONG, 'train.duration="12000 steps"')
+    longer = (*LONG, 'train.duration="8000 steps"')
     restarts.run("trainer.main", *restarts.flags(whole, *longer))
     moments = random.Random(0)
     flags = restarts.flags(broken, *longer)
     for number in range(100):
         process = restarts.start(tmp_path / "log", "trainer.main", *flags)
-        if number % 3:
+        if number % 5:
             # Most often while it starts.
-            time.sleep(moments.uniform(0.0, 7.0))
+            time.sleep(moments.uniform(0.0, 5.0))
         else:
             _wait_for_news(broken, process)
             time.sleep(moments.uniform(0.0, 2.0))
         process.send_signal(signal.SIGKILL)
         process.wait()
     starts = {line["step"] for line in lines(broken, "run")} - {0}
-    assert len(starts) >= 30, sorted(starts)
+    assert len(starts) >= 15, sorted(starts)
     # By now it may have ended; killing it again must not matter either.
     restarts.run("trainer.main", *flags)
     restarts.assert_same(whole, broken)

@@ -1,0 +1,36 @@
+import numpy as np
+
+from benchmarks import cases, placement_contender, tf_contenders
+from input import spec
+
+CASE = cases.Case(
+    title="small",
+    builder="small_resnet",
+    depth=8,
+    pixels=16,
+    batch=4,
+    classes=3,
+)
+HOST = spec.HostShare(index=0, count=1, replicas=1)
+
+
+def images(place: str) -> np.ndarray:
+    chosen = placement_contender.augmented(
+        tf_contenders.load_recipe(CASE), place
+    )
+    data = chosen.train_data.dataset(HOST, global_batch_size=4, seed=0)
+    return next(data.as_numpy_iterator())[spec.IMAGE]
+
+
+def test_the_host_augments_and_mixes() -> None:
+    plain, changed = images("neither"), images("host")
+    assert changed.shape == plain.shape and changed.dtype == np.uint8
+    assert all((changed[i] != plain[i]).any() for i in range(4))
+
+
+def test_the_device_gets_plain_images() -> None:
+    np.testing.assert_array_equal(images("device"), images("neither"))
+    chosen = placement_contender.augmented(
+        tf_contenders.load_recipe(CASE), "device"
+    )
+    assert len(chosen.augment) == 1 and chosen.mixing is not None
