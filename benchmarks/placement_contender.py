@@ -29,7 +29,7 @@ class HostTrainData(pipeline.TrainData):
     def dataset(self, *args: Any, **kwargs: Any) -> tf.data.Dataset:
         """Returns the batches, augmented; their labels are not mixed."""
         batches = super().dataset(*args, **kwargs)
-        size = batches.element_spec[spec.LABEL].shape[0]
+        size = kwargs["global_batch_size"]
         augmented = (
             batches.unbatch()
             .enumerate()
@@ -56,6 +56,7 @@ def _mix(batch: spec.Batch) -> spec.Batch:
         [],
         tf.float32,
     )
+    share = tf.ensure_shape(share, [])
     mixed = share * images + (1 - share) * tf.roll(images, 1, axis=0)
     return dict(batch) | {spec.IMAGE: tf.cast(mixed + 0.5, tf.uint8)}
 

@@ -2,6 +2,8 @@ import numpy as np
 
 from benchmarks import cases, placement_contender, tf_contenders
 from input import spec
+from tests.conftest import make_engine
+from trainer import session
 
 CASE = cases.Case(
     title="small",
@@ -25,6 +27,7 @@ def images(place: str) -> np.ndarray:
 def test_the_host_augments_and_mixes() -> None:
     plain, changed = images("neither"), images("host")
     assert changed.shape == plain.shape and changed.dtype == np.uint8
+    assert (changed[0] != changed[1]).any()
     assert all((changed[i] != plain[i]).any() for i in range(4))
 
 
@@ -34,3 +37,12 @@ def test_the_device_gets_plain_images() -> None:
         tf_contenders.load_recipe(CASE), "device"
     )
     assert len(chosen.augment) == 1 and chosen.mixing is not None
+
+
+def test_all_train() -> None:
+    for place in ("device", "host", "neither"):
+        chosen = placement_contender.augmented(
+            tf_contenders.load_recipe(CASE), place
+        )
+        parts = session.build(chosen, make_engine(1))
+        assert np.isfinite(parts.take_steps(0)(2)["loss"])
