@@ -296,8 +296,11 @@ class Recipe:
         """Looks at every file that training will read.
 
         Raises:
-            errors.DataError: One is missing or truncated, or a split is empty.
+            errors.DataError: One is missing or truncated, a split is empty, or
+                the examples of its classes are needed and were not counted.
         """
         self.train_data.check()
+        if self.class_weights is not None:
+            self.class_weights(self.train_data.label_counts)
         for data in self.evaluations:
             data.source.check(data.split)
