@@ -63,6 +63,7 @@ def test_classes_that_were_not_counted(
     make, binding: str, tmp_path: pathlib.Path, capsys
 ) -> None:
     bindings = [*make(tmp_path / "data"), *DECODE, binding]
+    capsys.readouterr()
     assert call(main, "--dry_run", *tiny(tmp_path / "run", *bindings)) == 3
     plan, message = capsys.readouterr()
     assert plan == ""
