@@ -108,6 +108,7 @@ def test_two_replicas_train_like_one_device(case: str) -> None:
     assert_same(case, found, of_one_device(case))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", equivalence.CASES)
 def test_four_replicas_train_like_one_device(case: str) -> None:
     found = equivalence.run_case(case, make_engine(4))
