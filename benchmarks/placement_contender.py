@@ -11,14 +11,12 @@ import dataclasses
 import sys
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from benchmarks import augment_contenders, cases, orders, tf_contenders
 from input import mixing, pipeline, policies, spec
-from models import summary
-from trainer import config, loop, recipe, session
+from trainer import recipe
 
 _ALPHA = 0.2
 
@@ -36,9 +34,10 @@ class HostTrainData(pipeline.TrainData):
             .map(_augment, num_parallel_calls=tf.data.AUTOTUNE)
             .batch(size, drop_remainder=True)
         )
-        return augmented.map(
+        mixed = augmented.enumerate().map(
             _mix, num_parallel_calls=tf.data.AUTOTUNE
-        ).prefetch(2)
+        )
+        return mixed.prefetch(2)
 
 
 def _augment(number: tf.Tensor, example: spec.Batch) -> spec.Batch:
@@ -49,11 +48,11 @@ def _augment(number: tf.Tensor, example: spec.Batch) -> spec.Batch:
     return dict(example) | {spec.IMAGE: tf.ensure_shape(changed, image.shape)}
 
 
-def _mix(batch: spec.Batch) -> spec.Batch:
+def _mix(number: tf.Tensor, batch: spec.Batch) -> spec.Batch:
     images = tf.cast(batch[spec.IMAGE], tf.float32)
     share = tf.numpy_function(
-        lambda: np.float32(np.random.default_rng().beta(_ALPHA, _ALPHA)),
-        [],
+        lambda n: np.float32(np.random.default_rng(n).beta(_ALPHA, _ALPHA)),
+        [number],
         tf.float32,
     )
     share = tf.ensure_shape(share, [])
@@ -85,24 +84,7 @@ def main() -> None:
     place, case = sys.argv[1], cases.CASES[sys.argv[2]]
     todo = orders.Orders()
     chosen = augmented(tf_contenders.load_recipe(case), place)
-    parts = session.build(chosen, config.call("make_engine"))
-    todo.ready(
-        f"TensorFlow {tf.__version__}, Keras {keras.__version__}",
-        summary.parameter_count(parts.state.model),
-    )
-    compiled = parts.take_steps(0)
-
-    def take(steps: int) -> None:
-        done = int(parts.state.step)
-        loop.run(
-            compiled,
-            [],
-            start_step=done,
-            total_steps=done + steps,
-            steps_per_loop=chosen.steps_per_loop,
-        )
-
-    todo.serve(take)
+    tf_contenders.lockstep(chosen, todo)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,8 @@ def load_recipe(case: cases.Case) -> recipe.Recipe:
     return config.call("train")
 
 
-def lockstep(case: cases.Case, todo: orders.Orders, jit: bool) -> None:
+def lockstep(chosen: recipe.Recipe, todo: orders.Orders) -> None:
     """The trainer: session, compiled loop and input pipeline."""
-    chosen = dataclasses.replace(load_recipe(case), jit_compile=jit)
     parts = session.build(chosen, config.call("make_engine"))
     todo.ready(_VERSION, summary.parameter_count(parts.state.model))
     compiled = parts.take_steps(0)
@@ -180,7 +179,8 @@ def main() -> None:
     name, case = sys.argv[1], cases.CASES[sys.argv[2]]
     todo = orders.Orders()
     if name in ("lockstep", "jit"):
-        lockstep(case, todo, jit=name == "jit")
+        chosen = load_recipe(case)
+        lockstep(dataclasses.replace(chosen, jit_compile=name == "jit"), todo)
     elif name == "bare":
         bare(case, todo)
     else:

@@ -245,7 +245,7 @@ def _interpolate(image: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
 
     Of exactly twice that is the average of 2x2 pixels.
     """
-    # Half the time of averages, which no longer differ much here.
+    # Two thirds of the time of averages, which no longer differ much here.
     return _to_uint8(tf.image.resize(image, shape[:2], "bilinear"), shape)
 
 

@@ -32,18 +32,18 @@ def on_chief(on: engine.Engine, function: Callable[[], object]) -> None:
             failed = error
     answer = "" if failed is None else f"{type(failed).__name__}\n{failed}"
     answer = on.exchange(answer.encode())[0].decode()
-    if answer:
-        # All know now, and most of them end.
-        on.leave_together()
+    if not answer:
+        return
+    # All know now, and most of them end.
+    on.leave_together()
     if failed is not None:
         raise failed
-    if answer:
-        kind, _, text = answer.partition("\n")
-        if kind in _USERS:
-            raise _USERS[kind](text)
-        raise errors.EngineError(
-            f"Process 0, which writes for all, has ended with {kind}: {text}"
-        )
+    kind, _, text = answer.partition("\n")
+    if kind in _USERS:
+        raise _USERS[kind](text)
+    raise errors.EngineError(
+        f"Process 0, which writes for all, has ended with {kind}: {text}"
+    )
 
 
 def check_same_config(

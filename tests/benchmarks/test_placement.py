@@ -5,14 +5,7 @@ from input import spec
 from tests.conftest import make_engine
 from trainer import session
 
-CASE = cases.Case(
-    title="small",
-    builder="small_resnet",
-    depth=8,
-    pixels=16,
-    batch=4,
-    classes=3,
-)
+CASE = cases.CASES["smoke"]
 HOST = spec.HostShare(index=0, count=1, replicas=1)
 
 
