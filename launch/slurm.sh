@@ -149,9 +149,13 @@ $(quote "${step[@]}") || code=\$?
 [ "\$code" = 75 ] || [ "\$code" = 138 ] || exit "\$code"
 
 # Not RUNNING: someone has cancelled the job, or Slurm itself is about to
-# requeue it.
-state=\$(squeue --noheader --jobs="\$SLURM_JOB_ID" --format=%T)
-if [ "\$state" != RUNNING ]; then
+# requeue it. SIGNALING: it still notes that the tasks have been told.
+for _ in {1..10}; do
+  state=\$(squeue --noheader --jobs="\$SLURM_JOB_ID" --format=%T)
+  [ "\$state" = SIGNALING ] || break
+  sleep 1
+done
+if [[ ! "\$state" =~ ^(RUNNING|SIGNALING)\$ ]]; then
   echo "Stopped with code \$code; not requeued: the job is \${state:-gone}."
 elif [ "\${SLURM_RESTART_COUNT:-0}" -ge "\$max_requeues" ]; then
   echo "error: stopped with code \$code after --max_requeues=\$max_requeues." \\

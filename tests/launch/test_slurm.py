@@ -86,7 +86,7 @@ class Cluster:
         """Waits for the end of the job and returns what Slurm says of it."""
         deadline = time.monotonic() + SECONDS
         while (state := self.state())["JobState"] in (
-            *("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"),
+            *("PENDING", "CONFIGURING", "RUNNING", "SIGNALING", "COMPLETING"),
         ):
             assert time.monotonic() < deadline, f"{state}\n{self.log()}"
             time.sleep(0.2)

@@ -127,9 +127,20 @@ def run_batch_script(
     state: str = "RUNNING",
     restarts: int = 0,
 ):
-    """Runs what --print shows, with a step that ends with a code."""
+    """Runs what --print shows, with a step that ends with a code.
+
+    `state` is what squeue says; of several words, one after the other.
+    """
     bench.fake("srun", f"sys.exit({code})")
-    bench.fake("squeue", f"print({state!r})")
+    bench.fake(
+        "squeue",
+        f"""
+        calls = open({str(bench.log)!r}).read().count('"tool": "squeue"')
+        states = {state.split() or [""]!r}
+        print(states[min(calls, len(states)) - 1])
+        """,
+    )
+    bench.fake("sleep")
     bench.fake("scontrol")
     script = bench.run(*SLURM, "--print", *flags).stdout
     variables = {"SLURM_RESTART_COUNT": str(restarts)} if restarts else {}
@@ -235,6 +246,10 @@ def test_the_step_finds_lockstep(bench: Bench) -> None:
             "not requeued: the job is COMPLETING.",
         ),
         (75, "", 0, [], False, "not requeued: the job is gone."),
+        # The tasks ended before Slurm had noted that they were told.
+        (75, "SIGNALING SIGNALING RUNNING", 0, [], True, "requeued to go on"),
+        (75, "SIGNALING COMPLETING", 0, [], False, "not requeued"),
+        (75, "SIGNALING", 0, [], True, "requeued to go on"),
     ],
 )
 def test_only_75_is_requeued(
