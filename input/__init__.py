@@ -2,4 +2,5 @@
 
 from input import startup
 
+startup.limit_arenas()
 startup.import_tensorflow()

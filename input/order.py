@@ -19,6 +19,8 @@ from input import threads
 _SHARD_SALT = 0x5A4D
 _RECORD_SALT = 0x5EC0
 _AT_A_TIME = 4096
+# Records of a shard, one after the other, before it is another one's turn.
+_AT_ONCE = 16
 
 # From an epoch and the index of a shard to its records.
 ReadShard = Callable[[tf.Tensor, tf.Tensor], tf.data.Dataset]
@@ -79,13 +81,14 @@ class Order:
                 .map(lambda group, shards: (e, group, shards))
             )
         )
-        # One group after the other, but read ahead: the next group starts to
-        # fill while the last batches of this one are used.
-        records = groups.skip(first_group).interleave(
-            lambda e, group, shards: self._group(read, e, group, shards),
-            cycle_length=1,
-            num_parallel_calls=1,
-            deterministic=True,
+        # A group is one element, of which the next is read while this one is
+        # used: two are in memory. An interleave would hold three, and hand
+        # over each record from thread to thread.
+        records = (
+            groups.skip(first_group)
+            .flat_map(lambda e, group, at: self._group(read, e, group, at))
+            .prefetch(1)
+            .unbatch()
         )
         return records.skip(inside)
 
@@ -121,7 +124,7 @@ class Order:
         group: tf.Tensor,
         shards: tf.Tensor,
     ) -> tf.data.Dataset:
-        """Returns the records of one group, shuffled."""
+        """Returns the records of one group, shuffled, as one element."""
         # tf.data mixes a global seed into its own; pin it, so that the order
         # depends on the run's seed alone. This is the graph of the group.
         tf.compat.v1.set_random_seed(1)
@@ -130,19 +133,21 @@ class Order:
         count = tf.reduce_sum(
             tf.gather(sizes, shards % (len(self.shard_sizes) + 1))
         )
+        # Of a group without records it would be 0, which is refused.
+        count = tf.maximum(count, 1)
         seed = self._seed(_RECORD_SALT, epoch, group)
         return (
             tf.data.Dataset.from_tensor_slices(shards)
             .filter(lambda shard: shard >= 0)
             .interleave(
-                lambda shard: read(epoch, shard),
+                lambda shard: read(epoch, shard).batch(_AT_ONCE),
                 cycle_length=self.group_size,
-                block_length=16,
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
             )
-            # Of a group without records it would be 0, which is refused.
-            .shuffle(tf.maximum(count, 1), seed=tf.cast(seed[0], tf.int64))
+            .unbatch()
+            .shuffle(count, seed=tf.cast(seed[0], tf.int64))
+            .batch(count)
         )
 
     def _seed(self, *parts: tf.Tensor | int) -> tf.Tensor:
@@ -160,8 +165,8 @@ def group_size(shard_bytes: tuple[int, ...], budget_bytes: int) -> int:
 
     Args:
         shard_bytes: Sizes of the shards.
-        budget_bytes: Memory for the records of one group; the next group is
-            read ahead, so that twice this is in use at the seam.
+        budget_bytes: Memory for the records of one group; as much again is in
+            use for the next one, which is read ahead.
     """
     largest = max(max(shard_bytes), 1)
     return max(1, min(len(shard_bytes), budget_bytes // largest))

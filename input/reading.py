@@ -16,7 +16,8 @@ class TrainSplit(cache.Cached):
 
     Attributes:
         shuffle_bytes: Memory for shuffling, at least 1; shards are shuffled
-            together in groups of this size.
+            together in groups of this size. As much again is in use for the
+            group that is read ahead.
         shard_by: How hosts share the work, see `rows.resolve`.
         on_corrupt: What to do about damaged files. `fail`: end, and say
             where the damage is. `skip_record`, `skip_file`: go on without

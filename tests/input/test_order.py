@@ -1,8 +1,10 @@
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from input import order
+from input import order, threads
 
 SIZES = (5, 3, 4, 7, 1)
 
@@ -46,6 +48,31 @@ def test_shards_are_those_that_the_records_come_from(group_size: int) -> None:
         numbers = stream(reading, start, stop - start)
         expected = sorted({number // 100 for number in numbers})
         assert reading.shards(start, stop) == expected
+
+
+def test_one_group_is_read_ahead() -> None:
+    """What is in memory is that one and the one in use, no more."""
+    opened = []
+
+    def read(epoch: tf.Tensor, shard: tf.Tensor) -> tf.data.Dataset:
+        def note(number: tf.Tensor) -> tf.Tensor:
+            opened.append(int(number))
+            return number
+
+        return tf.data.Dataset.from_tensors(shard).map(
+            lambda s: tf.py_function(note, [s], tf.int64)
+        )
+
+    reading = order.Order((1,) * 6, 2, seed=1)
+    records = iter(reading.records(read).with_options(threads.options()))
+    for used in range(1, 7):
+        next(records)
+        groups = (used + 1) // 2 + 1
+        deadline = time.monotonic() + 60
+        while len(opened) < 2 * groups and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)  # What reads on nevertheless has time to.
+        assert len(opened) == 2 * groups
 
 
 def test_seek_leaves_out_whole_groups() -> None:
