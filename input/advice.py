@@ -37,6 +37,11 @@ def give(
         starved: What was seen.
         rates: What `probe.measure` found.
     """
+    if data.service is None:
+        # The step takes part of the cores while this is measured: what has
+        # come in is certain.
+        certain = starved.delivered / rates.cores
+        rates = dataclasses.replace(rates, decode=max(rates.decode, certain))
     decoding = rates.decode * rates.cores
     facts = (
         f"Input is too slow: waiting {starved.wait:.0%} of the time, "

@@ -222,6 +222,6 @@ def _check_room(found: examine.Examination, place: str) -> None:
     if size > free:
         raise errors.UsageError(
             f"--fix: the disk of {os.path.dirname(place)} has "
-            f"{free / 1e9:.1f} GB free, but the copy may take "
-            f"{size / 1e9:.1f} GB. Make room, or give a folder elsewhere."
+            f"{free / 1e6:,.1f} MB free, but the copy may take "
+            f"{size / 1e6:,.1f} MB. Make room, or give a folder elsewhere."
         )

@@ -19,7 +19,7 @@ from input import mixing as mixing_lib
 FILE_NAME = "preview.png"
 EXAMPLES, VARIANTS = 6, 5
 
-_TILE, _GAP, _HEAD, _NAMES = 96, 6, 26, 150
+_TILE, _GAP, _HEAD, _NAMES, _CAPTION = 96, 6, 26, 150, 22
 _DOTS_PER_INCH = 100
 _INK, _PAPER = "#222222", 255
 _NAME_LENGTH = 20
@@ -34,11 +34,14 @@ class Example:
         stored: uint8 [height, width, channels], the whole picture.
         seen: uint8 [variants, height, width, channels], after decoding, crop,
             augmentation and mixing, but before normalisation.
+        labels: Of each variant where classes are mixed, such as "70 % cat,
+            30 % dog"; empty where they are not.
     """
 
     name: str
     stored: np.ndarray
     seen: np.ndarray
+    labels: Sequence[str] = ()
 
 
 def make(
@@ -85,15 +88,35 @@ def make(
             )
             for variant, batch in enumerate(decoded)
         ]
-        names = data.source.info.class_names
+        names = [
+            data.source.info.class_names[int(example[spec.LABEL])]
+            for example in decoded[0]
+        ]
         return [
             Example(
-                names[int(decoded[0][i][spec.LABEL])],
+                name,
                 _whole(data, record),
-                np.stack([batch[i] for batch in seen]),
+                np.stack([pixels[i] for pixels, _ in seen]),
+                # Each is mixed with the next one, see _augment.
+                [
+                    _mixed(name, names[(i + 1) % len(names)], share[i])
+                    for _, share in seen
+                    if share is not None
+                ],
             )
-            for i, (_, record) in enumerate(pairs)
+            for i, (name, (_, record)) in enumerate(
+                zip(names, pairs, strict=True)
+            )
         ]
+
+
+def _mixed(name: str, partner: str, share: float) -> str:
+    own = round(100 * share)
+    if own == 100 or name == partner:
+        return name
+    if own == 0:
+        return partner
+    return f"{own} % {name}, {100 - own} % {partner}"
 
 
 def _pairs(data: records.Split, count: int) -> list[tuple[tf.Tensor, ...]]:
@@ -130,7 +153,8 @@ def _augment(
     augments: Sequence[augment.Augment],
     mixing: mixing_lib.Mixing | None,
     seed: tf.Tensor,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns pixels, and each one's share of its own class if mixed."""
     count, _, _, channels = images.shape
     rows = augment.Rows(seed, tf.constant(0), count, count)
     pixels = augment.preprocess(
@@ -140,12 +164,15 @@ def _augment(
         augments=augments,
         rows=rows,
     )
+    share = None
     if mixing is not None:
         partners = tf.roll(pixels, -1, axis=0)
         allowed = tf.fill([count], True)
         pairs = mixing_lib.Pairs(pixels, partners, rows, allowed)
-        pixels, _ = mixing(pairs)
-    return np.clip(np.round(pixels.numpy()), 0, 255).astype(np.uint8)
+        pixels, part = mixing(pairs)
+        share = part.numpy()
+    rounded = np.clip(np.round(pixels.numpy()), 0, 255).astype(np.uint8)
+    return rounded, share
 
 
 def _whole(data: records.Split, record: tf.Tensor) -> np.ndarray:
@@ -162,19 +189,21 @@ def png(examples: Sequence[Example]) -> bytes:
     """Returns the sheet: a row for each example, what is stored first."""
     variants = len(examples[0].seen)
     step = _TILE + _GAP
-    height = _HEAD + len(examples) * step
+    # Below a picture of mixed classes it says which.
+    down_step = step + _CAPTION * any(e.labels for e in examples)
+    height = _HEAD + len(examples) * down_step
     width = _NAMES + (variants + 1) * step + _GAP
     canvas = np.full([height, width, 3], _PAPER, np.uint8)
     figure = Figure(
         (width / _DOTS_PER_INCH, height / _DOTS_PER_INCH), _DOTS_PER_INCH
     )
 
-    def write(text: str, left: int, middle: int) -> None:
+    def write(text: str, left: int, middle: int, size: int = 8) -> None:
         figure.text(
             left / width,
             1 - middle / height,
             text,
-            fontsize=8,
+            fontsize=size,
             color=_INK,
             verticalalignment="center",
             parse_math=False,
@@ -184,7 +213,7 @@ def png(examples: Sequence[Example]) -> bytes:
     write("as stored", _NAMES, _HEAD // 2)
     write("as the network sees it", _NAMES + step + _GAP, _HEAD // 2)
     for row, example in enumerate(examples):
-        top = _HEAD + row * step
+        top = _HEAD + row * down_step
         write(_short(example.name), _GAP, top + _TILE // 2)
         for column, picture in enumerate([example.stored, *example.seen]):
             # A wider gap after what is stored.
@@ -196,6 +225,10 @@ def png(examples: Sequence[Example]) -> bytes:
                 top + down : top + down + high,
                 left + across : left + across + wide,
             ] = tile
+        for column, label in enumerate(example.labels):
+            lines = "\n".join(_short(part) for part in label.split(", "))
+            left = _NAMES + (column + 1) * step + _GAP
+            write(lines, left, top + _TILE + _CAPTION // 2, size=6)
     figure.figimage(canvas, origin="upper")
     written = io.BytesIO()
     with warnings.catch_warnings():
@@ -230,7 +263,10 @@ def page(examples: Sequence[Example], title: str, sheet: bytes) -> str:
         title: What it shows.
         sheet: What `png` made of them.
     """
-    rows = "".join(f"<li>{html.escape(e.name)}</li>" for e in examples)
+    rows = "".join(
+        f"<li>{html.escape('; '.join([e.name, *e.labels]))}</li>"
+        for e in examples
+    )
     high, wide = examples[0].seen.shape[1:3]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

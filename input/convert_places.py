@@ -103,8 +103,8 @@ def check_room(size: int, place: str) -> None:
     if size > free:
         raise UsageError(
             f"--output: the disk of {os.path.dirname(place)} has "
-            f"{free / 1e9:.1f} GB free, but the images take "
-            f"{size / 1e9:.1f} GB. Make room, or give a folder elsewhere; "
+            f"{free / 1e6:,.1f} MB free, but the images take "
+            f"{size / 1e6:,.1f} MB. Make room, or give a folder elsewhere; "
             "what is uploaded to gs:// is first written to TMPDIR."
         )
 

@@ -153,8 +153,8 @@ def stratified(
         counts = {name: int(len(members) * f) for name, f in fractions.items()}
         for name, fraction in fractions.items():
             owed[name] += len(members) * fraction - counts[name]
-        for _ in range(len(members) - sum(counts.values())):
-            name = max(owed, key=lambda name: owed[name])
+        by_debt = sorted(owed, key=lambda name: owed[name], reverse=True)
+        for name in by_debt[: len(members) - sum(counts.values())]:
             counts[name] += 1
             owed[name] -= 1
         if counts.get("train") == 0:

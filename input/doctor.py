@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+import tensorflow as tf
 from absl import flags, logging
 
 from input import (
@@ -204,11 +205,9 @@ def _examine(directory: str, values: flags.FlagValues) -> int:
     told = findings.of_data(of, found, copies)
     print(doctor_report.as_text(of, found, told))
     if values.json:
-        text = doctor_report.as_json(of, found, told)
-        files.write_atomically(values.json, text.encode("utf-8", "replace"))
+        _write("json", values.json, doctor_report.as_json(of, found, told))
     if values.html:
-        page = doctor_pictures.page(of, found, copies)
-        files.write_atomically(values.html, page.encode("utf-8", "replace"))
+        _write("html", values.html, doctor_pictures.page(of, found, copies))
     if values.fix:
         _fix(of, found, copies.exact, values, workers)
     return 3 if any(finding.wrong for finding in told) else 0
@@ -236,6 +235,16 @@ def _subject(directory: str, values: flags.FlagValues) -> subject.Subject:
     return subject.of_tfrecords(directory)
 
 
+def _write(flag: str, path: str, text: str) -> None:
+    try:
+        files.write_atomically(path, text.encode("utf-8", "replace"))
+    except (OSError, tf.errors.OpError) as e:
+        raise errors.UsageError(
+            f"--{flag}={path} cannot be written: {e}. Make room, or name a "
+            "file elsewhere."
+        ) from e
+
+
 def _fix(
     of: subject.Subject,
     found: examine.Examination,
@@ -250,9 +259,10 @@ def _fix(
         of, found, exact, output, overwrite=values.overwrite, workers=workers
     )
     total = sum(info.examples(split) for split in info.splits)
+    there = max(sum(found.records), of.expected_records() or 0)
     print(
-        f"\nWrote {output}: {total:,} examples; "
-        f"{sum(found.records) - total:,} records were left out."
+        f"\nWrote {output}: {total:,} examples; {there - total:,} records were "
+        "left out or are lost."
     )
 
 

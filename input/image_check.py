@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
+import simplejpeg
 import tensorflow as tf
 
-# What training reads: TensorFlow decodes them, a JPEG also in part.
+# What a conversion stores: TensorFlow decodes them, a JPEG also in part.
 STORED = ("JPEG", "PNG")
+# What training reads besides, in data sets of others, whole.
+_ALSO_READ = ("GIF", "BMP", "WebP")
+# libjpeg only warns of damage, and makes up the rest. It warns of bytes too many
+# as well: many a sound photo has some at its end, but not the tenth part of it.
+_TOO_MANY = re.compile(r"(\d+) extraneous bytes")
+_MOST_TOO_MANY = 0.1
 
 # Where in the file the magic is, the magic, and the kind of file.
 _MAGIC = (
@@ -64,22 +72,32 @@ def kind(data: bytes) -> str:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Decodes a JPEG or PNG in full, as the input pipeline will.
+    """Decodes an image in full, as the input pipeline will.
 
-    The alpha channel of a PNG is dropped, a palette looked up, 16 bits become
-    8, and CMYK becomes RGB.
+    An alpha channel is dropped, a palette looked up, 16 bits become 8, and
+    CMYK becomes RGB. Of several frames it is the first.
+
+    Args:
+        data: JPEG or PNG, GIF, BMP or WebP.
 
     Returns:
         The pixels: uint8 [H, W, C], C = 1 or 3.
 
     Raises:
-        UnreadableImageError: Truncated or corrupt.
+        UnreadableImageError: Truncated or corrupt, or of another kind.
     """
-    if _find_kind(data[:_LONGEST_HEAD]) == "JPEG":
+    name = kind(data)
+    if name == "JPEG":
         return decode_jpeg(data)
-    image = _decode(tf.io.decode_png, data, "PNG")
+    if name not in STORED + _ALSO_READ:
+        raise UnreadableImageError(f"{name} is not read in training")
+    image = _decode(_first_frame, data, name)
     channels = image.shape[2]
     return image[..., : channels - 1 + channels % 2]
+
+
+def _first_frame(data: bytes) -> tf.Tensor:
+    return tf.io.decode_image(data, expand_animations=False)
 
 
 def decode_jpeg(data: bytes, *, method: str = "", scale: int = 1) -> np.ndarray:
@@ -101,7 +119,26 @@ def decode_jpeg(data: bytes, *, method: str = "", scale: int = 1) -> np.ndarray:
     def read(contents: bytes) -> tf.Tensor:
         return tf.io.decode_jpeg(contents, dct_method=method, ratio=scale)
 
+    _check_jpeg(data)
     return _decode(read, data, "JPEG")
+
+
+def _check_jpeg(data: bytes) -> None:
+    """Raises UnreadableImageError for damage that TensorFlow decodes over."""
+    try:
+        # At the smallest scale: hardly more than the entropy coding.
+        simplejpeg.decode_jpeg(
+            data, colorspace="GRAY", strict=True, min_height=1, min_width=1
+        )
+    except ValueError as e:
+        warning = str(e).removeprefix("Corrupt JPEG data: ")
+        # What it refuses besides, such as CMYK, is left to TensorFlow.
+        if warning == str(e):
+            return
+        found = _TOO_MANY.match(warning)
+        if found and int(found[1]) <= _MOST_TOO_MANY * len(data):
+            return
+        raise UnreadableImageError(f"{corrupt(data, 'JPEG')}: {warning}") from e
 
 
 def corrupt(data: bytes, name: str) -> UnreadableImageError:

@@ -154,7 +154,7 @@ class Manifest:
             raise ValueError("the path is empty")
         if "://" in path and not path.startswith(tuple(self._roots)):
             raise ValueError(f"{path} is outside of {self._roots[0]}")
-        relative = path
+        relative = path if "://" in path else os.path.normpath(path)
         for root in self._roots:
             relative = relative.removeprefix(root.rstrip("/") + "/")
         relative = os.path.normpath(relative)
@@ -172,6 +172,8 @@ class Manifest:
             reason = "not found"
             if not isinstance(e, (FileNotFoundError, NotADirectoryError)):
                 reason = str(e.strerror)
+            elif "\\" in path:
+                reason = "not found; write / in place of \\ between folders"
             raise ValueError(f"{path}: {reason}") from None
         if not stat.S_ISREG(found.st_mode):
             raise ValueError(f"{path} is not a file")

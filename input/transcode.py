@@ -135,7 +135,9 @@ def store(data: bytes, rules: Rules) -> Stored:
     # EOFError, struct.error, zlib.error and more.
     except Exception as e:
         error = image_check.corrupt(data, kind)
-        raise UnreadableImageError(f"{error}: {e}") from e
+        # Pillow shows the file that it was given, which is none here.
+        reason = str(e).partition(" <_io.BytesIO")[0]
+        raise UnreadableImageError(f"{error}: {reason}") from e
 
 
 def _store(data: bytes, kind: str, rules: Rules) -> Stored:

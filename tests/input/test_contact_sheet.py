@@ -35,6 +35,31 @@ def test_what_is_seen_is_mixed(tiny_data: pathlib.Path) -> None:
     assert [int(e.seen[0, 0, 0, 0]) for e in examples] == [2, 6, 4]
 
 
+def test_mixed_classes_are_named(tiny_data: pathlib.Path) -> None:
+    def thirds(pairs: mixing.Pairs) -> tuple[tf.Tensor, tf.Tensor]:
+        return pairs.images, tf.constant([0.3, 1.0, 0.0])
+
+    data = split(tiny_data)
+    examples = contact_sheet.make(
+        data, [], 0, examples=3, variants=2, mixing=thirds
+    )
+    assert [e.name for e in examples] == ["class 0", "class 2", "class 2"]
+    assert [list(e.labels) for e in examples] == [
+        ["30 % class 0, 70 % class 2"] * 2,
+        ["class 2"] * 2,
+        ["class 0"] * 2,
+    ]
+    sheet = contact_sheet.png(examples)
+    assert "class 0; 30 % class 0, 70 %" in contact_sheet.page(
+        examples, "title", sheet
+    )
+    plain = contact_sheet.make(data, [], 0, examples=3, variants=2)
+    assert all(e.labels == [] for e in plain)
+    # Room for them is below each row.
+    more = pixels(sheet).shape[0] - pixels(contact_sheet.png(plain)).shape[0]
+    assert more == 3 * 22
+
+
 @pytest.mark.parametrize(
     ("count", "shown"),
     # write_dataset paints each picture with its number; shards of 5, 3 and 4.

@@ -206,7 +206,7 @@ def test_a_disk_too_small_is_found_at_once(idx, tmp_path, capsys, monkeypatch):
         run_convert("--source=idx", f"--input={idx}", f"--output={tmp_path}/o")
         == 2
     )
-    assert "0.0 GB free" in capsys.readouterr().err
+    assert "0.0 MB free" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["idx"]
 
 

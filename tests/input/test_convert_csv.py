@@ -178,6 +178,7 @@ def test_all_bad_lines_are_listed_with_their_numbers(root, tmp_path):
         "2.png,,train\n"
         ",dog,train\n"
         "absent.png,dog,train\n"
+        "deep\\6.png,dog,train\n"
         "deep/../0.png,dog,train\n"
         "../outside.png,dog,train\n"
         "/outside.png,dog,train\n"
@@ -189,21 +190,23 @@ def test_all_bad_lines_are_listed_with_their_numbers(root, tmp_path):
     with pytest.raises(DataError) as e:
         read(root, text)
     assert str(e.value).splitlines() == [
-        "list.csv has 13 bad line(s):",
+        "list.csv has 14 bad line(s):",
         "  line 3: 2 columns instead of 3 (path, label, split)",
         "  line 4: 4 columns instead of 3 (path, label, split)",
         "  line 6: the label is empty",
         "  line 7: the path is empty",
         "  line 8: absent.png: not found",
-        "  line 9: 0.png is there twice, first in line 2",
-        f"  line 10: ../outside.png is outside of {root}",
-        f"  line 11: /outside.png is outside of {root}",
-        f"  line 12: gs://other/0.png is outside of {root}",
-        "  line 13: deep is not a file",
-        "  line 14: split='holdout' is not one of train, validation, val, "
+        "  line 9: deep\\6.png: not found; write / in place of \\ between "
+        "folders",
+        "  line 10: 0.png is there twice, first in line 2",
+        f"  line 11: ../outside.png is outside of {root}",
+        f"  line 12: /outside.png is outside of {root}",
+        f"  line 13: gs://other/0.png is outside of {root}",
+        "  line 14: deep is not a file",
+        "  line 15: split='holdout' is not one of train, validation, val, "
         "valid, test",
-        "  line 15: split='' is not one of train, validation, val, valid, test",
-        "  line 15: the label is empty",
+        "  line 16: split='' is not one of train, validation, val, valid, test",
+        "  line 16: the label is empty",
         f"Correct or delete them. Paths are relative to {root}; --root=FOLDER "
         "gives another folder.",
     ]

@@ -218,7 +218,7 @@ def test_a_disk_too_small_is_found_before_copying(
     usage = type("Usage", (), {"free": 100})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     assert run(tmp_path / "o", "--input=tiny", f"--data_dir={data_dir}") == 2
-    assert "0.0 GB free" in capsys.readouterr().err
+    assert "0.0 MB free" in capsys.readouterr().err
 
 
 def test_an_unknown_name_is_one_line(tmp_path, capsys):

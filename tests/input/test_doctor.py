@@ -262,6 +262,17 @@ def huge_png() -> bytes:
     )
 
 
+def test_a_report_that_cannot_be_written(whole, monkeypatch, capsys) -> None:
+    def full(path: str, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(doctor.files, "write_atomically", full)
+    assert run(whole, "--json=found.json") == 2
+    error = capsys.readouterr().err
+    assert "--json=found.json cannot be written: [Errno 28] No space" in error
+    assert "name a file elsewhere" in error
+
+
 @pytest.mark.parametrize(
     ("spoil", "kind", "message"),
     [
@@ -279,6 +290,26 @@ def huge_png() -> bytes:
             lambda r: changed(r, image=b"a text file named .jpg"),
             "images that cannot be decoded",
             "not an image",
+        ),
+        (
+            lambda r: changed(r, image=b"II*\0" + bytes(100)),
+            "images that cannot be decoded",
+            "TIFF is not read in training",
+        ),
+        (
+            lambda r: changed(
+                r, image=b"GIF89a" + struct.pack("<HH", 30_000, 30_000)
+            ),
+            "images that are too large to decode",
+            "30,000 x 30,000 pixels; --max_pixels allows 100,000,000",
+        ),
+        (
+            lambda r: changed(
+                r,
+                image=b"BM" + bytes(16) + struct.pack("<ii", 30_000, -30_000),
+            ),
+            "images that are too large to decode",
+            "30,000 x 30,000 pixels; --max_pixels allows 100,000,000",
         ),
         (
             lambda r: changed(r, image=huge_png()),
@@ -310,6 +341,9 @@ def huge_png() -> bytes:
         "truncated image",
         "empty image",
         "text",
+        "TIFF",
+        "huge GIF",
+        "huge BMP",
         "huge",
         "label 3",
         "label -1",

@@ -1,11 +1,13 @@
 """Tests of input/image_check.py."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from input import image_check
 
@@ -130,6 +132,61 @@ def test_no_kind(data, reason):
 def test_unreadable(data, reason):
     with pytest.raises(image_check.UnreadableImageError, match=reason):
         image_check.decode(data)
+
+
+def scan(data):
+    """Where the pixels of a JPEG begin."""
+    return data.index(b"\xff\xda") + 14
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        # As a tool leaves it that closes what it could not download.
+        (lambda d: d[: len(d) // 2] + b"\xff\xd9", "premature end"),
+        (
+            lambda d: d[: scan(d)] + b"\xff\0" * 300 + d[scan(d) + 600 :],
+            "extraneous bytes",
+        ),
+    ],
+)
+def test_a_jpeg_that_is_damaged_within(damage, reason):
+    """TensorFlow decodes it, with a warning that names no file."""
+    data = damage(jpeg(NOISE))
+    assert tf.io.decode_jpeg(data).shape == (64, 64, 3)
+    with pytest.raises(
+        image_check.UnreadableImageError,
+        match=rf"truncated or corrupt JPEG \(.* bytes\): .*{reason}",
+    ):
+        image_check.decode(data)
+
+
+def test_bytes_behind_the_end_are_no_damage():
+    data = jpeg(NOISE)
+    pixels = tf.io.decode_jpeg(data).numpy()
+    for longer in (data + b"more", data[:-2] + bytes(20) + data[-2:]):
+        assert (image_check.decode(longer) == pixels).all()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "WebP"])
+def test_what_training_reads_besides(kind):
+    """In data sets of others; a conversion stores PNG in their place."""
+    buffer = io.BytesIO()
+    Image.fromarray(RAMP).save(buffer, kind, lossless=True)
+    expected = np.asarray(Image.open(buffer).convert("RGB"))
+    assert (image_check.decode(buffer.getvalue()) == expected).all()
+
+
+def test_what_training_does_not_read():
+    buffer = io.BytesIO()
+    Image.fromarray(RAMP).save(buffer, "TIFF")
+    with pytest.raises(
+        image_check.UnreadableImageError, match="TIFF is not read in training"
+    ):
+        image_check.decode(buffer.getvalue())
 
 
 def test_a_flipped_byte_in_a_png_is_found():

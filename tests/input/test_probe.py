@@ -105,6 +105,12 @@ def test_the_remedy_follows_from_the_rates(
     assert "\n" not in text
 
 
+def test_no_limit_below_what_comes_in(tiny_data: pathlib.Path) -> None:
+    """Measured beside the step, a stage seems slower than it is."""
+    text = give(split(tiny_data, decode=crops.RandomResizedCrop(2)), 9e9, 100)
+    assert "decoding 300 images/s a core on 2 cores. Decoding is" in text
+
+
 def test_hosts_that_all_read_everything(tiny_data: pathlib.Path) -> None:
     """1,000 images/s of four hosts' rows are 4,000 records/s."""
     host = spec.HostShare(0, 4, 1)
