@@ -7,8 +7,8 @@ the processor time that a process spends before its first line, and each worker,
 each restart and each command pays it.
 
 glibc's malloc gives each thread an arena of its own, up to eight a core, and
-keeps what is freed in each. Records are read in one thread and freed in another,
-so that most of the memory of a training would be free memory of arenas.
+keeps what is freed in each. Records are read in one thread and freed in
+another, so that most of a training's memory would be free memory of arenas.
 """
 
 import ctypes
