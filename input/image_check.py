@@ -13,7 +13,7 @@ import tensorflow as tf
 STORED = ("JPEG", "PNG")
 # What training reads besides, in data sets of others, whole.
 _ALSO_READ = ("GIF", "BMP", "WebP")
-# libjpeg only warns of damage, and makes up the rest. It also warns of bytes too
+# libjpeg only warns of damage and makes up the rest. It also warns of bytes too
 # many: many a sound photo has some at its end, but not the tenth part of it.
 _TOO_MANY = re.compile(r"(\d+) extraneous bytes")
 _MOST_TOO_MANY = 0.1
