@@ -9,6 +9,7 @@ import sys
 import time
 
 import psutil
+import pytest
 
 from tests.conftest import REPO
 
@@ -59,6 +60,7 @@ def kill_a_server(launcher: psutil.Process) -> None:
     servers[1].kill()
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_changes_nothing(
     tmp_path: pathlib.Path,
 ) -> None:
