@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+
+from absl import logging
 
 from input.convert_folder import SPLIT_NAMES
 from input.convert_sources import DEFAULT_SPLIT, Picture, Source
@@ -65,6 +68,7 @@ def _labels(
     if texts and all(re.fullmatch(r"[+-]?[0-9]+", text) for text in texts):
         return _integer_labels(reader, rows, class_names)
     names = tuple(class_names) or tuple(sorted(texts))
+    _warn_of_doubtful(reader.name, names)
     numbers = {name: label for label, name in enumerate(names)}
     labels = []
     for row in rows:
@@ -74,6 +78,30 @@ def _labels(
                 row.line, f"label {row.label!r} is not among --class_names"
             )
     return names, labels
+
+
+def _warn_of_doubtful(manifest: str, names: Sequence[str]) -> None:
+    """Says which names look like one class written in several ways."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        alike.setdefault(" ".join(plain.split()), []).append(name)
+    for group in alike.values():
+        if len(group) > 1:
+            logging.warning(
+                "%s: %s are different classes. If they are one, write it in "
+                "one way.",
+                manifest,
+                ", ".join(map(ascii, group)),
+            )
+    numbers = [name for name in names if re.fullmatch(r"[+-]?[0-9.]+", name)]
+    if numbers:
+        logging.warning(
+            "%s: the labels %s are taken as names, because not all labels are "
+            "integers.",
+            manifest,
+            _some(numbers),
+        )
 
 
 def _integer_labels(

@@ -131,6 +131,37 @@ def test_class_names(root, text, names, expected):
 
 
 @pytest.mark.parametrize(
+    ("labels", "warnings"),
+    [
+        (["cat", "dog"], []),
+        (["0", "1"], []),
+        (
+            ["cat", "Cat", "dog", "CAT "],
+            ["list.csv: 'CAT', 'Cat', 'cat' are different classes. If they"],
+        ),
+        (
+            ["caf\u00e9", "cafe\u0301"],
+            [r"list.csv: 'cafe\u0301', 'caf\xe9' are different classes."],
+        ),
+        (
+            ["0", "1", "cat"],
+            ["list.csv: the labels 0, 1 are taken as names, because not all"],
+        ),
+        (
+            ["0.0", "1.0"],
+            ["list.csv: the labels 0.0, 1.0 are taken as names, because not"],
+        ),
+    ],
+)
+def test_doubtful_class_names(root, caplog, labels, warnings):
+    lines = [f"{i}.png,{label}\n" for i, label in enumerate(labels)]
+    read(root, "path,label\n" + "".join(lines))
+    assert len(caplog.messages) == len(warnings)
+    for message, begin in zip(caplog.messages, warnings, strict=True):
+        assert message.startswith(begin)
+
+
+@pytest.mark.parametrize(
     ("text", "names", "message"),
     [
         (INTEGERS, (), "0 .. 10 there is no 1, 3, 4, 5, 6, 7, 8, 9. Number"),
