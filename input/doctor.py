@@ -197,7 +197,8 @@ def _examine(directory: str, values: flags.FlagValues) -> int:
         of.info.num_classes if of.info else None,
         values.max_pixels,
     )
-    with progress(of.expected_records(), "records") as advance:
+    expected = of.expected_records()
+    with progress(expected, "records") as advance:
         found = examine.examine(
             of.files, rules, workers=workers, advance=advance
         )
@@ -209,7 +210,7 @@ def _examine(directory: str, values: flags.FlagValues) -> int:
     if values.html:
         _write("html", values.html, doctor_pictures.page(of, found, copies))
     if values.fix:
-        _fix(of, found, copies.exact, values, workers)
+        _fix(of, found, copies.exact, values, workers, expected)
     return 3 if any(finding.wrong for finding in told) else 0
 
 
@@ -251,6 +252,7 @@ def _fix(
     exact: duplicates.Groups,
     values: flags.FlagValues,
     workers: int,
+    expected: int,
 ) -> None:
     output = values.fix.rstrip("/")
     if not gcs.is_remote(output):
@@ -259,7 +261,7 @@ def _fix(
         of, found, exact, output, overwrite=values.overwrite, workers=workers
     )
     total = sum(info.examples(split) for split in info.splits)
-    there = max(sum(found.records), of.expected_records() or 0)
+    there = max(sum(found.records), expected)
     print(
         f"\nWrote {output}: {total:,} examples; {there - total:,} records were "
         "left out or are lost."
