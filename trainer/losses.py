@@ -1,10 +1,28 @@
 """Loss functions: from labels and logits to one number for each example."""
 
+import dataclasses
 from collections.abc import Callable
 
 import tensorflow as tf
 
-Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A loss, and how the network that it trains is to be read.
+
+    Attributes:
+        per_example: From labels (int32 [b]) and logits (float32 [b, classes])
+            to float32 [b].
+        probabilities: From logits to probabilities of the classes, float32
+            [b, classes] both.
+    """
+
+    per_example: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    probabilities: Callable[[tf.Tensor], tf.Tensor] = tf.nn.softmax
+
+    def __call__(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of each example, float32 [b]."""
+        return self.per_example(labels, logits)
 
 
 def softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
@@ -14,10 +32,6 @@ def softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
         label_smoothing: Share of the target that is spread evenly over all
             classes, in [0, 1). Source: Szegedy et al. 2015, arXiv:1512.00567,
             section 7.
-
-    Returns:
-        A function of labels (int32 [b]) and logits (float32 [b, classes])
-        that gives float32 [b].
 
     Raises:
         ValueError: `label_smoothing` is out of range.
@@ -36,7 +50,7 @@ def softmax_cross_entropy(label_smoothing: float = 0.0) -> Loss:
         everywhere = -tf.reduce_mean(log_probabilities, axis=1)
         return (1 - label_smoothing) * hits + label_smoothing * everywhere
 
-    return loss
+    return Loss(loss)
 
 
 def focal_loss(gamma: float = 2.0) -> Loss:
@@ -46,10 +60,6 @@ def focal_loss(gamma: float = 2.0) -> Loss:
         gamma: At least 0: an example whose class has probability p counts
             (1 - p)**gamma; 0 gives the cross entropy. Source: Lin et al. 2017,
             arXiv:1708.02002, for a softmax over the classes.
-
-    Returns:
-        A function of labels (int32 [b]) and logits (float32 [b, classes])
-        that gives float32 [b].
 
     Raises:
         ValueError: `gamma` is below 0.
@@ -64,4 +74,4 @@ def focal_loss(gamma: float = 2.0) -> Loss:
         missed = tf.maximum(-tf.math.expm1(hits), 1e-7)
         return -tf.pow(missed, gamma) * hits
 
-    return loss
+    return Loss(loss)

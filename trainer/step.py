@@ -314,7 +314,7 @@ def eval_step(
         `index`: each [b].
     """
     logits = predict(preprocess(batch[spec.IMAGE]))
-    probabilities = tf.nn.softmax(logits)
+    probabilities = loss.probabilities(logits)
     return {
         "loss": loss(batch[spec.LABEL], logits),
         "rank": metrics.rank(logits, batch[spec.LABEL]),

@@ -33,7 +33,7 @@ def poisoned(
         factor = {"nan": math.nan, "spike": 1e3}[harm]
         return plain * tf.where(bad, tf.constant(factor), 1)
 
-    return loss
+    return losses.Loss(loss)
 
 
 config.register(poisoned, "poisoned", "tests")

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from tests.conftest import make_engine, make_recipe
 from tests.trainer import equivalence
-from trainer import errors, precision, session
+from trainer import errors, losses, precision, session
 
 
-def with_poisoned_gradient(replica: int, value: float):
+def with_poisoned_gradient(replica: int, value: float) -> losses.Loss:
     """A loss that is infinite, or nan, for the rows of one replica."""
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -21,7 +21,7 @@ def with_poisoned_gradient(replica: int, value: float):
         plain = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return plain * factor
 
-    return loss
+    return losses.Loss(loss)
 
 
 @pytest.mark.parametrize("replica", [0, 1])
