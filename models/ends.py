@@ -3,12 +3,8 @@
 import keras
 
 
-def images(image_shape: tuple[int, int, int]) -> keras.KerasTensor:
-    """Returns the input [batch, H, W, C] of a model, normalised images.
-
-    Raises:
-        ValueError: If `image_shape` is not three positive whole numbers.
-    """
+def check_shape(image_shape: tuple[int, int, int]) -> None:
+    """Raises ValueError unless a shape is three positive whole numbers."""
     if len(image_shape) != 3 or any(
         not isinstance(size, int) or size < 1 for size in image_shape
     ):
@@ -16,6 +12,15 @@ def images(image_shape: tuple[int, int, int]) -> keras.KerasTensor:
             f"image_shape={image_shape}: must be (height, width, channels), "
             "three positive whole numbers, for example (32, 32, 3)."
         )
+
+
+def images(image_shape: tuple[int, int, int]) -> keras.KerasTensor:
+    """Returns the input [batch, H, W, C] of a model, normalised images.
+
+    Raises:
+        ValueError: If `image_shape` is not three positive whole numbers.
+    """
+    check_shape(image_shape)
     return keras.Input(tuple(image_shape), name="image")
 
 

@@ -16,6 +16,7 @@ from trainer import (
     loop,
     objective,
     precision,
+    preprocessing,
     progressive,
     recipe,
     state,
@@ -188,9 +189,8 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
         built = state.create(
             model, chosen.optimizer, chosen.precision, chosen.ema_decay
         )
-    info = chosen.train_data.source.info
-    preprocess = functools.partial(
-        augment.preprocess, mean=info.channel_mean, std=info.channel_std
+    preprocess = preprocessing.choose(
+        model, chosen.train_data.source.info, chosen.train_data.image_shape
     )
     return Session(chosen, on, built, preprocess, views)
 
