@@ -54,6 +54,15 @@ def choose(
     return chosen
 
 
+def facts(preprocess: step.Preprocess) -> dict[str, list[float]]:
+    """Returns the mean and deviation in use, pixel values 0..255, as JSON."""
+    if not isinstance(preprocess, functools.partial):
+        raise TypeError(f"{preprocess} is not of preprocessing.choose.")
+    mean, std = (preprocess.keywords[name] for name in ("mean", "std"))
+    # As augment.preprocess has it: less than one pixel value counts as one.
+    return {"mean": list(mean), "std": [max(value, 1.0) for value in std]}
+
+
 def describe(model: keras.Model, image_shape: tuple[int, int, int]) -> str:
     """Returns in one line how pixels are normalised, for people."""
     wanted = input_format.of(model)
