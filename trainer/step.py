@@ -23,6 +23,7 @@ from trainer import (
     objective,
     optimizers,
     state,
+    statistics,
 )
 
 BatchNorm = Literal["local", "sync"]
@@ -48,7 +49,7 @@ class TrainStep:
         global_batch_size: Rows over all replicas.
         seed: Of augmentation and dropout, any int32.
         batch_norm: `local`: each replica normalises by its own rows, and
-            moving statistics are averaged (`average_statistics`). `sync`: all
+            moving statistics are averaged (`statistics.average`). `sync`: all
             replicas normalise by the statistics of the global batch.
         accumulate_steps: Micro-batches whose gradients are added up before
             the all-reduce. Batch norm sees one micro-batch at a time.
@@ -85,11 +86,11 @@ class TrainStep:
             `skipped_in_a_row` (up to this step).
         """
         # The forward pass moves them before it is known what it gives.
-        moving = [(v, v.read_value()) for v in train.statistics(False)]
+        before = statistics.remember(train)
         gradients, sums = self._compiled(lambda: self._gradients(train, batch))
         gradients, sums = self._all_reduce(gradients, sums)
         return self._compiled(
-            lambda: self._update(train, gradients, sums, moving)
+            lambda: self._update(train, gradients, sums, before)
         )
 
     def _compiled(self, function: Callable[[], Any]) -> Any:
@@ -211,7 +212,7 @@ class TrainStep:
         train: state.TrainState,
         gradients: Gradients,
         sums: Values,
-        moving: Sequence[tuple[tf.Variable, tf.Tensor]],
+        before: statistics.Remembered,
     ) -> Values:
         """Updates the state from the sums, on every replica alike.
 
@@ -219,7 +220,7 @@ class TrainStep:
             train: Updated in place.
             gradients: Scaled, of the global batch.
             sums: Over the global batch.
-            moving: Statistics and what they were before this step.
+            before: The moving statistics as they were before this step.
         """
         gradients = train.loss_scale.unscale(gradients)
         # Any inf or nan, on any replica, is in this sum on all of them.
@@ -233,11 +234,7 @@ class TrainStep:
             if train.average is not None:
                 train.average.update(train.updater.updates)
 
-        def undo() -> None:
-            for variable, before in moving:
-                variable.assign(before)
-
-        tf.cond(finite, apply, undo)
+        tf.cond(finite, apply, before.restore)
         train.loss_scale.update(finite)
         in_a_row = train.history.skipped_in_a_row.read_value() + 1
         in_a_row = tf.where(finite, tf.zeros_like(in_a_row), in_a_row)
@@ -271,27 +268,6 @@ class TrainStep:
             return gradients
         factor = largest / tf.maximum(norm, largest)
         return [g * factor for g in gradients]
-
-
-def average_statistics(
-    on: engine.Engine, train: state.TrainState, synchronised: bool
-) -> None:
-    """Makes the moving statistics of all replicas their mean.
-
-    To be called by every replica before they are read or saved. Moving
-    averages are linear, so that it does not matter how often this is done.
-
-    Args:
-        on: Adds up across replicas.
-        train: Whose statistics.
-        synchronised: Of the step: those of batch norm are the same already.
-    """
-    statistics = train.statistics(synchronised)
-    if on.num_replicas == 1 or not statistics:
-        return
-    sums = on.all_reduce([v.read_value() for v in statistics])
-    for variable, total in zip(statistics, sums, strict=True):
-        variable.assign(total / on.num_replicas)
 
 
 def eval_step(
