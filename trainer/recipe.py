@@ -20,6 +20,7 @@ from trainer import (
     progressive,
     recipe_checks,
 )
+from trainer import phases as phases_lib
 from trainer import precision as precision_lib
 from trainer import step as step_lib
 
@@ -33,6 +34,12 @@ class Recipe:
     Attributes:
         model: Makes the network: called with `num_classes` and `image_shape`.
         optimizer: Update rule, learning rate, decay and clipping.
+        trainable: What learns: "all"; "head", the last layer; or the head and
+            some blocks before it, such as "last 3 blocks".
+        freeze_batch_norm: Whether batch norm is frozen, statistics and all,
+            also where the rest learns.
+        phases: What learns when, such as the head first and then all: a list
+            of `phase()`, in place of `trainable` and `freeze_batch_norm`.
         train_data: The split to train on.
         global_batch_size: Rows of a batch over all replicas, at least 1.
         duration: Length of the run, such as "90 epochs" or "1000 steps".
@@ -96,6 +103,9 @@ class Recipe:
     train_data: pipeline.TrainData
     global_batch_size: int
     duration: str
+    trainable: str = "all"
+    freeze_batch_norm: bool = False
+    phases: Sequence[phases_lib.Phase] = ()
     eval_data: eval_pipeline.EvalData | None = None
     test_data: eval_pipeline.EvalData | None = None
     augment: Sequence[augment_lib.Augment] = ()
@@ -142,6 +152,7 @@ class Recipe:
                 f"train.duration={self.duration!r} is less than one step."
             )
         self.stages  # noqa: B018 - the same
+        self.spans  # noqa: B018 - the same
         recipe_checks.check_data(self)
 
     @property
@@ -184,6 +195,16 @@ class Recipe:
             self.progressive_resizing,
             self.train_data.image_shape,
             self.horizon,
+        )
+
+    @property
+    def spans(self) -> list[phases_lib.Span]:
+        """The phases of the run, in order; at least one."""
+        single = phases_lib.Phase(
+            trainable=self.trainable, freeze_batch_norm=self.freeze_batch_norm
+        )
+        return phases_lib.spans(
+            self.phases or [single], self.optimizer, self.horizon
         )
 
     @property

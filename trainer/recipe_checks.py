@@ -54,7 +54,16 @@ def check_numbers(chosen: recipe.Recipe) -> None:
 
 
 def check_together(chosen: recipe.Recipe) -> None:
-    """Raises errors.ConfigError where one choice needs another."""
+    """Raises errors.ConfigError where choices do not go together."""
+    if chosen.phases and (
+        chosen.trainable != "all" or chosen.freeze_batch_norm
+    ):
+        raise errors.ConfigError(
+            f"train.trainable={chosen.trainable!r} and train.freeze_batch_norm="
+            f"{chosen.freeze_batch_norm} are for a run without train.phases. "
+            "Say it in each phase, such as `phase.trainable = "
+            f"{chosen.trainable!r}`, or leave train.phases out."
+        )
     if chosen.early_stopping is not None and chosen.eval_data is None:
         raise errors.ConfigError(
             f"train.early_stopping={chosen.early_stopping!r} needs "

@@ -16,12 +16,11 @@ from input import augment as augment_lib
 from input import spec
 from models import layers
 from trainer import (
-    duration,
     engine,
     losses,
     metrics,
     objective,
-    optimizers,
+    phases,
     state,
     statistics,
 )
@@ -44,8 +43,7 @@ class TrainStep:
         preprocess: `input.augment.preprocess` with the data's mean and std.
         augments: On-device augmentation, in order.
         objective: Loss of each example, with what mixes them.
-        optimizer: Learning rate schedule and clipping.
-        horizon: Length of the run, for the schedule.
+        phase: Learning rate schedule and clipping, and since when.
         global_batch_size: Rows over all replicas.
         seed: Of augmentation and dropout, any int32.
         batch_norm: `local`: each replica normalises by its own rows, and
@@ -62,8 +60,7 @@ class TrainStep:
     preprocess: Preprocess
     augments: Sequence[augment_lib.Augment]
     objective: objective.Objective
-    optimizer: optimizers.Optimizer
-    horizon: duration.Horizon
+    phase: phases.Span
     global_batch_size: int
     seed: int
     batch_norm: BatchNorm = "local"
@@ -118,7 +115,7 @@ class TrainStep:
             found = self._micro_batch(train, rows, number)
             return tf.nest.map_structure(tf.add, so_far, found)
 
-        weights = train.model.trainable_variables
+        weights = train.updater.weights
         total = (
             [tf.zeros(weight.shape, weight.dtype) for weight in weights],
             dict.fromkeys(_SUMS, tf.constant(0.0)),
@@ -151,7 +148,10 @@ class TrainStep:
             images, batch[spec.LABEL], mask, rows
         )
         shares = self.engine.num_replicas * self.accumulate_steps
-        with tf.GradientTape() as tape:
+        weights = [v.value for v in train.updater.weights]
+        # Nothing is recorded below the first block that learns.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
             with layers.random_rows(rows.seed, rows.first), self._statistics():
                 logits = train.model(images, training=True)
             per_example = self.objective(targets, logits) * mask
@@ -162,7 +162,6 @@ class TrainStep:
                 + penalty / shares
             )
             scaled = share_of_all * train.loss_scale.scale
-        weights = [v.value for v in train.model.trainable_variables]
         gradients = tape.gradient(
             scaled,
             weights,
@@ -227,12 +226,12 @@ class TrainStep:
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(norm)
         gradients = self._clip(gradients, norm)
-        learning_rate = self.optimizer.learning_rate(train.step, self.horizon)
+        learning_rate = self.phase.learning_rate(train.step)
 
         def apply() -> None:
             train.updater.apply(gradients, learning_rate)
             if train.average is not None:
-                train.average.update(train.updater.updates)
+                train.average.update(train.updates)
 
         tf.cond(finite, apply, before.restore)
         train.loss_scale.update(finite)
@@ -263,7 +262,7 @@ class TrainStep:
         return layers.cross_replica(mean, replicas)
 
     def _clip(self, gradients: Gradients, norm: tf.Tensor) -> Gradients:
-        largest = self.optimizer.clip_norm
+        largest = self.phase.optimizer.clip_norm
         if largest is None:
             return gradients
         factor = largest / tf.maximum(norm, largest)

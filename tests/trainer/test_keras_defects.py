@@ -28,7 +28,7 @@ def train_by_keras(
     """Ten steps with `optimizer.apply` in place of ours; all weights."""
     recipe = dataclasses.replace(make_recipe(), augment=augment)
     parts = session.build(recipe, make_engine(replicas))
-    ours = parts._train_step()
+    ours = parts._train_step(parts.spans[0])
     weights = parts.state.model.trainable_variables
     with parts.engine.scope():
         optimizer = make_optimizer()
