@@ -34,12 +34,14 @@ from trainer import (
     from_run,
     losses,
     optimizers,
+    phases,
     recipe,
     schedules,
 )
 
 _NAMES = (
     ("trainer", "train", recipe.Recipe),
+    ("trainer", "phase", phases.Phase),
     ("trainer", "make_engine", engines.make_engine),
     ("input", "train_data", pipeline.TrainData),
     ("input", "eval_data", eval_pipeline.EvalData),

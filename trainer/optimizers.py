@@ -142,6 +142,7 @@ class Updater:
     """An optimizer with its variables, for the weights of one model.
 
     Attributes:
+        weights: What it updates, in the order of the gradients.
         variables: The optimizer's own Keras variables: slots and iterations.
     """
 
@@ -149,14 +150,14 @@ class Updater:
         self, optimizer: Optimizer, weights: Sequence[keras.Variable]
     ) -> None:
         self._optimizer = optimizer
-        self._weights = list(weights)
+        self.weights = list(weights)
         self._rule = optimizer.rule()
         # Keras's own counter takes the first replica's value, which needs a
         # merge call; that is not possible under the finite check's condition.
         self._rule._iterations = keras.Variable(
             0, dtype="int64", trainable=False, name="iterations"
         )
-        self._rule.build(self._weights)
+        self._rule.build(self.weights)
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -180,7 +181,7 @@ class Updater:
             learning_rate: float32 scalar.
         """
         decay = self._optimizer.weight_decay
-        for weight, gradient in zip(self._weights, gradients, strict=True):
+        for weight, gradient in zip(self.weights, gradients, strict=True):
             if decay and len(weight.shape) > 1:
                 if self._optimizer.decoupled:
                     shrunk = weight.value * (1 - learning_rate * decay)

@@ -20,7 +20,8 @@ def load(path: str, variables: Mapping[str, tf.Variable]) -> None:
 
     A variable matches where name and shape are the same. Others keep their
     initial values, such as the head for another number of classes. Averaged
-    weights are taken where the other run has them, as its evaluation does.
+    weights are taken where the other run has them, as its evaluation does. The
+    averages of this run begin with the same: those of a frozen layer stay so.
 
     Args:
         path: A checkpoint, or the model_dir of a run: its best checkpoint, or
@@ -56,6 +57,9 @@ def load(path: str, variables: Mapping[str, tf.Variable]) -> None:
         )
     for name in matched:
         ours[name].assign(there[name])
+        average = variables.get(f"{_AVERAGE}{name}")
+        if average is not None:
+            average.assign(there[name])
     logging.info(
         "Warm start from %s: %d of %d variables matched. Of other shape: %s. "
         "Only there: %s. Only here, left as initialised: %s.",
