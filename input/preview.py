@@ -40,6 +40,13 @@ _VARIANTS = flags.DEFINE_integer(
     lower_bound=1,
     upper_bound=100,
 )
+_STEP = flags.DEFINE_integer(
+    "step",
+    0,
+    "Show images of the size that they have after so many steps: with "
+    "train.progressive_resizing early ones are smaller.",
+    lower_bound=0,
+)
 
 
 def main() -> int:
@@ -61,7 +68,7 @@ def main() -> int:
         ):
             examples = contact_sheet.make(
                 data,
-                recipe.augment,
+                recipe.augments_at(_STEP.value),
                 recipe.seed,
                 mixing=recipe.mixing,
                 examples=rows,
