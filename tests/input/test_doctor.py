@@ -10,7 +10,7 @@ import zlib
 import pytest
 import tensorflow as tf
 
-from input import dataset, doctor, eval_pipeline, frames, sources, spec
+from input import command, dataset, doctor, eval_pipeline, frames, sources, spec
 from tests.input import damaged, foreign
 from tests.input.conftest import contents, run_convert
 from tests.input.test_duplicates import photo
@@ -266,11 +266,11 @@ def test_a_report_that_cannot_be_written(whole, monkeypatch, capsys) -> None:
     def full(path: str, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(doctor.files, "write_atomically", full)
+    monkeypatch.setattr(command.files, "write_atomically", full)
     assert run(whole, "--json=found.json") == 2
     error = capsys.readouterr().err
     assert "--json=found.json cannot be written: [Errno 28] No space" in error
-    assert "name a file elsewhere" in error
+    assert "name a file in a folder of yours" in error
 
 
 @pytest.mark.parametrize(
