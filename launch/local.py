@@ -123,7 +123,8 @@ def _define_flags() -> flags.FlagValues:
     flags.DEFINE_integer(
         "workers",
         None,
-        "How many processes to start, at least 1. Required.",
+        "How many processes to start, at least 1. Required, but that "
+        "--data_service alone starts one.",
         lower_bound=1,
         flag_values=values,
     )
@@ -172,6 +173,8 @@ def _define_flags() -> flags.FlagValues:
 
 def _job(values: flags.FlagValues, command: list[str]) -> Job:
     """Returns the job of the flags, or raises UsageError."""
+    if values.workers is None and values.data_service:
+        values.workers = 1
     if values.workers is None:
         raise usage.UsageError(
             "--workers is missing. Give the number of processes, such as "
