@@ -649,3 +649,21 @@ def test_places_that_cannot_be_written(data, tmp_path, capsys) -> None:
     assert f"--html={tmp_path} is a folder" in capsys.readouterr().err
     assert run(data, "--fix=/proc/copy") == 2
     assert "/proc/copy cannot be made" in capsys.readouterr().err
+
+
+def test_a_clean_copy_says_how_many_records_it_lacks(data, capsys) -> None:
+    path = shard(data)
+    kept = records(path)
+    kept[0] = changed(kept[0], image=b"")
+    # One that cannot be decoded, and one that has gone with its bytes.
+    rewrite(data, path, kept)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) - 20])
+    clean = data.parent / "clean"
+    run(data, f"--fix={clean}")
+    examples = sum(map(dataset.load(str(clean)).examples, ("train", "test")))
+    examples += dataset.load(str(clean)).examples("validation")
+    there = sum(map(dataset.load(str(data)).examples, ("train", "test")))
+    there += dataset.load(str(data)).examples("validation")
+    assert there - examples == 2
+    assert "2 records were left out or are lost" in capsys.readouterr().out
