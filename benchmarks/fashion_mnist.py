@@ -71,7 +71,7 @@ def write(
 
 
 def _write_idx(path: pathlib.Path, values: np.ndarray) -> None:
-    """Writes uint8 values as a gzipped idx file."""
+    """Writes values of 0 to 255 as a gzipped idx file."""
     header = np.array([0x0800 + values.ndim, *values.shape], ">u4")
     with gzip.open(path, "wb", compresslevel=1) as file:
-        file.write(header.tobytes() + values.tobytes())
+        file.write(header.tobytes() + values.astype(np.uint8).tobytes())
