@@ -204,6 +204,11 @@ class Recipe:
             self.horizon,
         )
 
+    def augments_at(self, step: int) -> list[augment_lib.Augment]:
+        """Returns what is done to images on the device after `step` steps."""
+        stage = progressive.at(self.stages, step)
+        return progressive.augments(stage, self.augment)
+
     @property
     def spans(self) -> list[phases_lib.Span]:
         """The phases of the run, in order; at least one."""
