@@ -83,6 +83,17 @@ def test_readme_commands_work(workplace: pathlib.Path) -> None:
         assert (workplace / "runs" / name / "report.html").exists()
 
 
+def test_pretrained_commands_work(workplace: pathlib.Path) -> None:
+    convert, train = commands("docs/pretrained.md")
+    python = {"python": sys.executable}
+    run([python.get(a, a) for a in shlex.split(convert)], workplace)
+    arguments = [python.get(a, a) for a in shlex.split(train)]
+    quick = ["SIZE=32", "train.duration='3 steps'"]
+    said = run([*arguments, *(f"--gin_param={q}" for q in quick)], workplace)
+    assert "the features of 64 pictures, 1280 each, are computed once" in said
+    assert (workplace / "runs" / "features" / "report.html").exists()
+
+
 @pytest.mark.parametrize("recipe", sorted((REPO / "gin").glob("*.gin")))
 def test_every_recipe_plans(recipe: pathlib.Path, workplace) -> None:
     """Synthetic data in place of what is not here."""
