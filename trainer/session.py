@@ -16,13 +16,14 @@ from trainer import (
     evaluation,
     loop,
     objective,
-    optimizers,
+    param_groups,
     phases,
     precision,
     progressive,
     recipe,
     state,
     step,
+    updater,
 )
 
 
@@ -220,13 +221,22 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
 
 def _updater(
     model: keras.Model, freezing: freezing_lib.Freezing, phase: phases.Span
-) -> optimizers.Updater:
+) -> updater.Updater:
     """Returns the optimizer's slots for what learns in a phase."""
+    chosen = phase.optimizer
     try:
         freezing.apply(phase.trainable, phase.freeze_batch_norm)
+        weights = model.trainable_variables
+        treatments = param_groups.treatments(
+            model,
+            weights,
+            weight_decay=chosen.weight_decay,
+            groups=chosen.groups,
+            layer_decay=chosen.layer_decay,
+        )
     except ValueError as error:
         raise errors.ConfigError(f"train.{error}") from error
-    return optimizers.Updater(phase.optimizer, model.trainable_variables)
+    return updater.Updater(chosen, weights, treatments)
 
 
 def _check_mixing(chosen: recipe.Recipe, on: engine.Engine) -> None:
