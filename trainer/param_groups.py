@@ -92,11 +92,11 @@ def treatments(
     found = []
     for weight in weights:
         factor, decay = layer_decay ** places.from_the_end(weight), weight_decay
-        group = places.group(weight, groups)
-        if group is not None:
-            factor *= group.learning_rate_factor
-            if group.weight_decay is not None:
-                decay = group.weight_decay
+        own = places.group(weight, groups)
+        if own is not None:
+            factor *= own.learning_rate_factor
+            if own.weight_decay is not None:
+                decay = own.weight_decay
         found.append(Treatment(factor, decay if _decays(weight) else 0.0))
     return found
 
