@@ -20,11 +20,18 @@ from input import (
     sources,
     tfds_directory,
 )
-from models import resnet, simple_cnn
+from models import (
+    efficientnet_lite,
+    keras_application,
+    resnet,
+    saved,
+    simple_cnn,
+)
 from trainer import (
     class_weights,
     config,
     engines,
+    from_run,
     losses,
     optimizers,
     param_groups,
@@ -78,6 +85,11 @@ _NAMES = (
     ("models", "simple_cnn", simple_cnn.simple_cnn),
     ("models", "small_resnet", resnet.small_resnet),
     ("models", "resnet", resnet.resnet),
+    ("models", "efficientnet_lite0", efficientnet_lite.efficientnet_lite0),
+    ("models", "keras_application", keras_application.keras_application),
+    ("models", "keras_file", saved.keras_file),
+    ("models", "saved_model", saved.saved_model),
+    ("trainer", "from_run", from_run.from_run),
     ("trainer", "sgd", optimizers.sgd),
     ("trainer", "adam", optimizers.adam),
     ("trainer", "adamw", optimizers.adamw),

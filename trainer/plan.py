@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from input import dataset, files
 from models import summary
-from trainer import errors, phases, session
+from trainer import errors, phases, preprocessing, session
 
 _CPU_ROWS = 8
 _CURVE_POINTS = 9
@@ -30,6 +30,7 @@ def describe(parts: session.Session) -> str:
     lines = [
         f"data        {_splits(info)}; {info.num_classes} classes",
         f"images      {' x '.join(map(str, recipe.train_data.image_shape))}",
+        f"pixels      {_pixels(parts)}",
         f"engine      {parts.engine.describe()}",
         f"batch       {batch} global, {batch // replicas} per replica",
         f"steps       {horizon.total_steps:,} in all, "
@@ -102,6 +103,12 @@ def save(parts: session.Session, path: str) -> None:
 
 def _splits(info: dataset.DatasetInfo) -> str:
     return ", ".join(f"{s} {info.examples(s):,}" for s in info.splits)
+
+
+def _pixels(parts: session.Session) -> str:
+    return preprocessing.describe(
+        parts.state.model, parts.recipe.train_data.image_shape
+    )
 
 
 def _learning_rates(parts: session.Session) -> list[str]:

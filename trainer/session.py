@@ -19,6 +19,7 @@ from trainer import (
     param_groups,
     phases,
     precision,
+    preprocessing,
     progressive,
     recipe,
     state,
@@ -212,9 +213,8 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
         built = state.create(
             model, updaters, chosen.precision, chosen.ema_decay
         )
-    info = chosen.train_data.source.info
-    preprocess = functools.partial(
-        augment.preprocess, mean=info.channel_mean, std=info.channel_std
+    preprocess = preprocessing.choose(
+        model, chosen.train_data.source.info, chosen.train_data.image_shape
     )
     return Session(chosen, on, built, preprocess, views, spans, freezing)
 
