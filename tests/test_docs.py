@@ -83,6 +83,24 @@ def test_readme_commands_work(workplace: pathlib.Path) -> None:
         assert (workplace / "runs" / name / "report.html").exists()
 
 
+@pytest.mark.long
+def test_fine_tuning_commands_work(workplace: pathlib.Path, tmp_path) -> None:
+    """On pictures of 32 pixels, a step in each phase."""
+    (tmp_path / "PHOTOS").symlink_to(workplace / "PHOTOS")
+    shown = commands("docs/fine_tuning.md")
+    assert len(shown) == 3
+    for command in shown:
+        arguments = [sys.executable, *shlex.split(command)[1:]]
+        if "--model_dir" in command:
+            arguments += ["--gin_param=SIZE=32"] + [
+                "--gin_param=train.duration='2 steps'",
+                "--gin_param=head/phase.duration='1 step'",
+            ]
+        run(arguments, tmp_path)
+    metrics = (tmp_path / "runs" / "fine_tune" / "metrics.jsonl").read_text()
+    assert '"phase": 2' in metrics
+
+
 @pytest.mark.parametrize("recipe", sorted((REPO / "gin").glob("*.gin")))
 def test_every_recipe_plans(recipe: pathlib.Path, workplace) -> None:
     """Synthetic data in place of what is not here."""

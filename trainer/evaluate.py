@@ -141,7 +141,9 @@ def _evaluations(
     )
     patience = recipe.optional_steps("early_stopping")
     # Before its line is in metrics.jsonl, a result has been kept.
-    keep = saving.KeepBest(kept, parts.state, None, patience)
+    keep = saving.KeepBest(
+        kept, parts.state, None, patience, since=parts.spans[-1].start
+    )
     evaluators = [
         watch.evaluator(parts.evaluator(data)) for data in recipe.evaluations
     ]

@@ -2,24 +2,29 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from input import augment, diagnosis, eval_pipeline
+from models import freezing as freezing_lib
 from trainer import (
     engine,
     errors,
     evaluation,
     loop,
     objective,
+    param_groups,
+    phases,
     precision,
+    preprocessing,
     progressive,
     recipe,
     state,
     step,
+    updater,
 )
 
 
@@ -33,6 +38,8 @@ class Session:
         state: Weights and all else that training changes.
         preprocess: From uint8 pixels to what the network sees.
         views: The network for the smaller images of each stage, in order.
+        spans: The phases of the run, in order.
+        freezing: Lets layers learn and not, as each phase asks for.
     """
 
     recipe: recipe.Recipe
@@ -40,33 +47,48 @@ class Session:
     state: state.TrainState
     preprocess: step.Preprocess
     views: Mapping[progressive.Stage, keras.Model]
+    spans: Sequence[phases.Span]
+    freezing: freezing_lib.Freezing
 
     def take_steps(self, start_step: int) -> loop.TakeSteps:
         """Returns the compiled training loop, its data at a given step.
 
-        It takes no more steps at a time than are left of a stage. Where the
-        data cannot be read it raises input.errors.DataError.
+        It takes no more steps at a time than are left of a stage or a phase.
+        Where the data cannot be read it raises input.errors.DataError.
         """
         # What is to be cached is read here.
         with diagnosis.explained(self.recipe.train_data):
             batches = self._batches(start_step)
-        compiled = functools.cache(lambda stage: self._compile(stage, batches))
+
+        @functools.cache
+        def compiled(stage: progressive.Stage | None, phase: int) -> Any:
+            return self._compile(stage, self.spans[phase], batches)
+
         done = start_step
 
         def take(steps: int) -> dict[str, float]:
             nonlocal done
             stage = progressive.at(self.views, done)
+            phase = phases.at(self.spans, done)
             done += steps
             with diagnosis.explained(self.recipe.train_data):
-                return compiled(stage)(steps)
+                return compiled(stage, phase.index)(steps)
 
         return take
 
     def _compile(
-        self, stage: progressive.Stage | None, batches: Iterator[Any]
+        self,
+        stage: progressive.Stage | None,
+        phase: phases.Span,
+        batches: Iterator[Any],
     ) -> loop.TakeSteps:
-        """Returns the compiled loop for images of the size of a stage."""
-        train, train_step = self.state, self._train_step()
+        """Returns the loop for a phase and the image size of a stage.
+
+        It is compiled when it is first called, before any other.
+        """
+        self.freezing.apply(phase.trainable, phase.freeze_batch_norm)
+        train = dataclasses.replace(self.state, phase=phase.index)
+        train_step = self._train_step(phase)
         if stage is not None:
             train = dataclasses.replace(train, model=self.views[stage])
             train_step = dataclasses.replace(
@@ -92,15 +114,14 @@ class Session:
             self.recipe.global_batch_size,
         )
 
-    def _train_step(self) -> step.TrainStep:
+    def _train_step(self, phase: phases.Span) -> step.TrainStep:
         chosen = self.recipe
         return step.TrainStep(
             engine=self.engine,
             preprocess=self.preprocess,
             augments=chosen.augment,
             objective=self._objective(),
-            optimizer=chosen.optimizer,
-            horizon=chosen.horizon,
+            phase=phase,
             global_batch_size=chosen.global_batch_size,
             seed=chosen.seed,
             batch_norm=chosen.batch_norm,
@@ -185,14 +206,37 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
         )
         _check_model(model, chosen)
         views = {s: progressive.view(model, s) for s in chosen.stages}
+        freezing = freezing_lib.Freezing(model)
+        spans = chosen.spans
+        updaters = [_updater(model, freezing, span) for span in spans]
+        freezing.restore()
         built = state.create(
-            model, chosen.optimizer, chosen.precision, chosen.ema_decay
+            model, updaters, chosen.precision, chosen.ema_decay
         )
-    info = chosen.train_data.source.info
-    preprocess = functools.partial(
-        augment.preprocess, mean=info.channel_mean, std=info.channel_std
+    preprocess = preprocessing.choose(
+        model, chosen.train_data.source.info, chosen.train_data.image_shape
     )
-    return Session(chosen, on, built, preprocess, views)
+    return Session(chosen, on, built, preprocess, views, spans, freezing)
+
+
+def _updater(
+    model: keras.Model, freezing: freezing_lib.Freezing, phase: phases.Span
+) -> updater.Updater:
+    """Returns the optimizer's slots for what learns in a phase."""
+    chosen = phase.optimizer
+    try:
+        freezing.apply(phase.trainable, phase.freeze_batch_norm)
+        weights = model.trainable_variables
+        treatments = param_groups.treatments(
+            model,
+            weights,
+            weight_decay=chosen.weight_decay,
+            groups=chosen.groups,
+            layer_decay=chosen.layer_decay,
+        )
+    except ValueError as error:
+        raise errors.ConfigError(f"train.{error}") from error
+    return updater.Updater(chosen, weights, treatments)
 
 
 def _check_mixing(chosen: recipe.Recipe, on: engine.Engine) -> None:
