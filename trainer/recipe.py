@@ -40,6 +40,11 @@ class Recipe:
             also where the rest learns.
         phases: What learns when, such as the head first and then all: a list
             of `phase()`, in place of `trainable` and `freeze_batch_norm`.
+        cache_features: Whether what a frozen backbone makes of each picture is
+            computed once and kept in memory. "auto": where that is the same
+            training and fits into half of the free memory.
+        features_dir: Folder that keeps it for the next run as well, one that
+            all hosts see; None: memory alone.
         train_data: The split to train on.
         global_batch_size: Rows of a batch over all replicas, at least 1.
         duration: Length of the run, such as "90 epochs" or "1000 steps".
@@ -106,6 +111,8 @@ class Recipe:
     trainable: str = "all"
     freeze_batch_norm: bool = False
     phases: Sequence[phases_lib.Phase] = ()
+    cache_features: Literal["auto"] | bool = "auto"
+    features_dir: str | None = None
     eval_data: eval_pipeline.EvalData | None = None
     test_data: eval_pipeline.EvalData | None = None
     augment: Sequence[augment_lib.Augment] = ()
