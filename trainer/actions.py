@@ -15,6 +15,7 @@ from trainer import (
     loop,
     progress,
     results,
+    scoring,
     writer,
 )
 
@@ -27,8 +28,11 @@ Keep = Callable[[int, Mapping[str, float]], None]
 class MetricsLog:
     """Gathers stretches, and writes the mean over them when asked."""
 
-    def __init__(self, to: writer.Writer, total_steps: int) -> None:
+    def __init__(
+        self, to: writer.Writer, total_steps: int, multi_label: bool = False
+    ) -> None:
         self._writer = to
+        self._multi_label = multi_label
         self._total_steps = total_steps
         self._pending: list[loop.Progress] = []
 
@@ -43,7 +47,7 @@ class MetricsLog:
         seconds = max(merged.seconds, 1e-9)
         values = {
             "loss": merged.loss,
-            "top_1_accuracy": merged.top_1_accuracy,
+            scoring.accuracy_name(self._multi_label): merged.top_1_accuracy,
             "learning_rate": merged.learning_rate,
             "gradient_norm": merged.gradient_norm,
             "images_per_second": merged.examples / seconds,
@@ -55,7 +59,7 @@ class MetricsLog:
             "step %d/%d: %s",
             latest.step,
             self._total_steps,
-            progress.describe(merged),
+            progress.describe(merged, self._multi_label),
         )
 
 
@@ -126,12 +130,10 @@ class Evaluate:
         )
         agreement.on_chief(self._evaluator.engine, lambda: self._write(result))
         logging.info(
-            "step %d, %s: loss %.4f, top-1 %.2f %% of %d examples",
+            "step %d, %s: %s",
             step,
             data.split,
-            result.metrics["loss"],
-            100 * result.metrics["top_1_accuracy"],
-            result.examples,
+            results.describe(result),
         )
         return result
 

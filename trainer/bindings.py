@@ -29,11 +29,13 @@ from trainer import (
     optimizers,
     recipe,
     schedules,
+    scoring,
 )
 
 _NAMES = (
     ("trainer", "train", recipe.Recipe),
     ("trainer", "make_engine", engines.make_engine),
+    ("trainer", "metrics", scoring.Scoring),
     ("input", "train_data", pipeline.TrainData),
     ("input", "eval_data", eval_pipeline.EvalData),
     ("input", "test_data", eval_pipeline.EvalData),

@@ -26,8 +26,11 @@ class Targets:
 
     @property
     def dominant(self) -> tf.Tensor:
-        """int32 [b], the class that it shows most of."""
-        return tf.where(self.share >= 0.5, self.labels, self.partners)
+        """int32 [b] or float32 [b, classes], what it shows most of."""
+        own = self.share >= 0.5
+        if self.labels.shape.rank == 2:
+            own = own[:, None]
+        return tf.where(own, self.labels, self.partners)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

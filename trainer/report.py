@@ -24,7 +24,7 @@ from trainer import report_headline as headline
 from trainer import report_text as text
 from trainer.errors import ConfigError, OutputError, writing
 from trainer.report_run import Run, number, read_run
-from trainer.results import class_scores, macro_average
+from trainer.scores import class_scores, macro_average
 
 _FACTS = (
     ("lockstep_version", "Lockstep"),

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from trainer import results
-from trainer.results import ClassScores, EvaluationResult, Mistake
+from trainer import scores as scores_lib
+from trainer.results import EvaluationResult, Mistake
+from trainer.scores import ClassScores
 
 _ANNOTATED = 20  # up to so many classes, the matrix is a table of numbers
 _DRAWN = 200  # up to so many, it is a heat map
@@ -175,7 +176,7 @@ def confused_rows(result: EvaluationResult) -> list[ConfusedRow]:
             pair.examples,
             pair.examples / int(support[pair.label]),
         )
-        for pair in results.most_confused(result.confusion_matrix, limit)
+        for pair in scores_lib.most_confused(result.confusion_matrix, limit)
     ]
 
 
@@ -232,6 +233,13 @@ def png_uri(image: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(encoded).decode()}"
 
 
+def label_text(label: int | Sequence[int], names: Sequence[str]) -> str:
+    """The name of a class, or of all that an example has: cat, dog."""
+    if isinstance(label, int):
+        return names[label]
+    return ", ".join(names[i] for i in label) or "none"
+
+
 def _row_shares(matrix: np.ndarray) -> np.ndarray:
     """Rows divided by their sums, float64 [C, C]; empty rows stay 0."""
     return matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -250,8 +258,8 @@ def _mistake_view(mistake: Mistake, names: Sequence[str]) -> MistakeView:
     return MistakeView(
         uri=png_uri(image),
         pixelated=side <= _SMALL_PICTURE,
-        label=names[mistake.label],
-        predicted=names[mistake.predicted],
+        label=label_text(mistake.label, names),
+        predicted=label_text(mistake.predicted, names),
         confidence=mistake.confidence,
         name=mistake.name,
     )

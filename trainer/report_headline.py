@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from trainer import report_text as text
 from trainer.report_run import Run, median, number
-from trainer.results import EvaluationResult, wilson_interval
+from trainer.results import EvaluationResult
+from trainer.scores import wilson_interval
 
 # The split that speaks for the run: the first of these, else by name.
 _SPLITS = ("test", "eval", "validation", "val")

@@ -14,6 +14,7 @@ from trainer import (
     errors,
     evaluation,
     loop,
+    metric_checks,
     objective,
     precision,
     progressive,
@@ -90,6 +91,7 @@ class Session:
             self.preprocess,
             self.recipe.loss,
             self.recipe.global_batch_size,
+            self.recipe.metrics,
         )
 
     def _train_step(self) -> step.TrainStep:
@@ -165,6 +167,8 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
         raise errors.ConfigError(f"train.{error}") from error
     _check_mixing(chosen, on)
     _check_augment(chosen)
+    info = chosen.train_data.source.info
+    metric_checks.check_loss(info, chosen.loss)
     if (
         chosen.jit_compile
         and chosen.batch_norm == "sync"
@@ -188,7 +192,6 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
         built = state.create(
             model, chosen.optimizer, chosen.precision, chosen.ema_decay
         )
-    info = chosen.train_data.source.info
     preprocess = functools.partial(
         augment.preprocess, mean=info.channel_mean, std=info.channel_std
     )

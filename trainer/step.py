@@ -167,8 +167,7 @@ class TrainStep:
             weights,
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        rank = metrics.rank(logits, targets.dominant)
-        correct = tf.cast(rank == 0, tf.float32)
+        correct = metrics.is_correct(logits, targets.dominant)
         sums = (per_example, correct * mask, mask)
         return gradients, {
             name: tf.reduce_sum(values)
@@ -299,6 +298,9 @@ def eval_step(
     preprocess: Preprocess,
     loss: losses.Loss,
     batch: spec.Batch,
+    *,
+    softmax: bool = True,
+    threshold: float = 0.5,
 ) -> dict[str, Any]:
     """Returns what each example of a batch gives, padding included.
 
@@ -307,20 +309,41 @@ def eval_step(
         preprocess: Makes what the network sees.
         loss: Per-example loss.
         batch: A replica's rows.
+        softmax: Whether the probabilities of the loss add up to 1.
+        threshold: Of multi-label data: a class is predicted from this
+            probability on.
 
     Returns:
-        `loss` float32, `rank` int32 (of the right class), `predicted` int32,
-        `confidence` float32 (of the predicted class), `label`, `mask`,
-        `index`: each [b].
+        The fields of `predictions.Predictions`, each [b, ...], with `label`,
+        `predicted`, `mask` and `index`. Of multi-label data, `label` and
+        `predicted` are [b, classes].
     """
+    labels = batch[spec.LABEL]
     logits = predict(preprocess(batch[spec.IMAGE]))
     probabilities = loss.probabilities(logits)
+    if labels.shape.rank == 1:
+        rank = metrics.rank(logits, labels)
+        predicted = tf.argmax(logits, axis=1, output_type=tf.int32)
+        confidence = tf.reduce_max(probabilities, axis=1)
+    else:
+        said = probabilities >= threshold
+        rank = metrics.wrong_classes(said, labels)
+        predicted = tf.cast(said, tf.float32)
+        # How sure it is of what is wrong: of the worst class.
+        distance = tf.abs(probabilities - labels)
+        wrong = said != (labels > 0.5)
+        confidence = tf.reduce_max(
+            tf.where(wrong, distance, tf.zeros_like(distance)), axis=1
+        )
     return {
-        "loss": loss(batch[spec.LABEL], logits),
-        "rank": metrics.rank(logits, batch[spec.LABEL]),
-        "predicted": tf.argmax(logits, axis=1, output_type=tf.int32),
-        "confidence": tf.reduce_max(probabilities, axis=1),
-        "label": batch[spec.LABEL],
+        "loss": loss(labels, logits),
+        "nll": metrics.nll(logits, labels, softmax),
+        "brier": metrics.brier(probabilities, labels),
+        "rank": rank,
+        "predicted": predicted,
+        "confidence": confidence,
+        "logits": logits,
+        "label": labels,
         "mask": batch[spec.MASK],
         "index": batch[spec.INDEX],
     }
