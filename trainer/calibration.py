@@ -54,11 +54,13 @@ def reliability(
     """Sorts predictions into bins.
 
     Args:
-      confidence: float [n], probabilities that were given, in [0, 1].
+      confidence: float [n], probabilities that were given, in [0, 1]; NaN
+        counts as 0.
       right: bool [n], whether that came true.
       bins: of equal width, at least 1.
     """
-    place = np.ceil(confidence.astype(np.float64) * bins).astype(np.int64) - 1
+    confidence = np.nan_to_num(confidence.astype(np.float64))
+    place = np.ceil(confidence * bins).astype(np.int64) - 1
     place = np.clip(place, 0, bins - 1)
     counts = np.bincount(place, minlength=bins)
     total = np.maximum(counts, 1)

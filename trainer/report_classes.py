@@ -58,6 +58,8 @@ class ClassRow(NamedTuple):
     precision: float
     recall: float
     f1: float
+    average_precision: float
+    roc_auc: float
     weak: bool
 
 
@@ -95,7 +97,7 @@ class SplitCounts(NamedTuple):
 
 def matrix_cells(result: EvaluationResult) -> list[list[Cell]]:
     """Rows of the annotated matrix, none if there are too many classes."""
-    if len(result.class_names) > _ANNOTATED:
+    if result.multi_label or len(result.class_names) > _ANNOTATED:
         return []
     shares = _row_shares(result.confusion_matrix)
     return [
@@ -112,7 +114,7 @@ def matrix_cells(result: EvaluationResult) -> list[list[Cell]]:
 def heat_map(result: EvaluationResult) -> HeatMap | None:
     """The matrix as a picture, between 21 and 200 classes."""
     classes = len(result.class_names)
-    if not _ANNOTATED < classes <= _DRAWN:
+    if result.multi_label or not _ANNOTATED < classes <= _DRAWN:
         return None
     # The square root keeps an error of 1 % visible beside a class of 99 %;
     # opacity rather than a colour scale serves light and dark pages alike.
@@ -149,6 +151,10 @@ def class_rows(result: EvaluationResult, scores: ClassScores) -> list[ClassRow]:
     """
     empty = scores.support == 0
     order = np.lexsort((scores.f1, empty))
+    unknown = np.full(len(order), np.nan)
+    ranked = result.ranking
+    precision = unknown if ranked is None else ranked.average_precision
+    area = unknown if ranked is None else ranked.roc_auc
     weakest = min(5, max(1, len(order) // 10))
     return [
         ClassRow(
@@ -158,6 +164,8 @@ def class_rows(result: EvaluationResult, scores: ClassScores) -> list[ClassRow]:
             precision=float(scores.precision[i]),
             recall=float(scores.recall[i]),
             f1=float(scores.f1[i]),
+            average_precision=float(precision[i]),
+            roc_auc=float(area[i]),
             weak=bool(rank < weakest and scores.f1[i] < 1 and not empty[i]),
         )
         for rank, i in enumerate(order)
@@ -166,6 +174,8 @@ def class_rows(result: EvaluationResult, scores: ClassScores) -> list[ClassRow]:
 
 def confused_rows(result: EvaluationResult) -> list[ConfusedRow]:
     """The most confused pairs: 10, or 20 where there is no matrix."""
+    if result.multi_label:
+        return []
     names = result.class_names
     support = result.confusion_matrix.sum(axis=1)
     limit = 10 if len(names) <= _DRAWN else 20
