@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from sklearn import metrics as sklearn
 
 from input import (
     contact_sheet,
+    convert,
     dataset,
     doctor,
     eval_pipeline,
@@ -17,6 +19,7 @@ from input import (
 )
 from input.errors import DataError, UsageError
 from tests.conftest import make_engine, make_recipe
+from tests.test_docs import commands
 from tests.trainer import label_sets
 from trainer import actions as actions_lib
 from trainer import errors, losses, report, scoring, session, writer
@@ -343,3 +346,21 @@ def test_what_does_not_fit_is_refused(data) -> None:
     other = eval_pipeline.EvalData(source=make_recipe().eval_data.source)
     with pytest.raises(errors.ConfigError):
         make(data, eval_data=other)
+
+
+def test_the_command_of_the_document(manifest, tmp_path, monkeypatch) -> None:
+    """docs/evaluation.md, in the folder of the pictures."""
+    shown = [c for c in commands("docs/evaluation.md") if "convert" in c]
+    monkeypatch.chdir(manifest.parent)
+    output = tmp_path / "scenes"
+    (arguments,) = (
+        shlex.split(c.replace("data/scenes", str(output)))[2:] for c in shown
+    )
+    assert convert.main(arguments) == 0
+    info = dataset.load(str(output))
+    assert info.multi_label and [*info.slice_columns] == ["camera", "site"]
+    (evaluate,) = (
+        c for c in commands("docs/evaluation.md") if "trainer.evaluate" in c
+    )
+    # It is run as one of README.md.
+    assert evaluate in commands("README.md")
