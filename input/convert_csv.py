@@ -66,7 +66,8 @@ def read_csv(
     else:
         names, labels = _labels(reader, rows, class_names)
     splits: dict[str, list[Picture]] = {}
-    for row, label in zip(rows, labels, strict=True):
+    for number, row in enumerate(rows):
+        label = labels[number]
         picture = Picture(row.path, label, row.size, root, row.slices)
         splits.setdefault(row.split, []).append(picture)
     reader.finish()

@@ -41,7 +41,7 @@ class Evaluator:
         engine: Where to run.
         batches: The whole split, as the engine deals it. Made once, since
             tracing a pipeline takes time.
-        predict: A compiled `step.eval_step` of a batch.
+        predict: A compiled `predictions.of_batch`.
         global_batch_size: Rows of a batch over all replicas.
         num_classes: Outputs of the model; those beyond the classes of the
             data are reported as unused.
@@ -224,7 +224,7 @@ def make_evaluator(
     @tf.function(autograph=False)
     def predict(batch: Any) -> Any:
         def of_rows(rows: spec.Batch) -> dict[str, Any]:
-            found = step.eval_step(
+            found = predictions.of_batch(
                 train.logits,
                 preprocess,
                 loss,

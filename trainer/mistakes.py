@@ -45,7 +45,7 @@ class Mistakes:
         """Looks at the real rows of one replica's batch.
 
         Args:
-            found: What `step.eval_step` returned.
+            found: What `predictions.of_batch` returned.
             images: uint8 [b, height, width, channels]; read only for rows
                 that are among the worst.
         """

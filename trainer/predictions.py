@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from input import spec
-from trainer import engine
+from trainer import engine, losses, metrics
 
 # Bytes of a part that hosts send each other at a time.
 _PART = 1 << 26
@@ -101,6 +103,62 @@ def in_parts(
     return result
 
 
+def of_batch(
+    predict: Callable[[tf.Tensor], tf.Tensor],
+    preprocess: Callable[[tf.Tensor], tf.Tensor],
+    loss: losses.Loss,
+    batch: spec.Batch,
+    *,
+    softmax: bool = True,
+    threshold: float = 0.5,
+) -> dict[str, Any]:
+    """Returns what each example of a batch gives, padding included.
+
+    Args:
+        predict: From preprocessed images to logits.
+        preprocess: Makes what the network sees.
+        loss: Per-example loss.
+        batch: A replica's rows.
+        softmax: Whether the probabilities of the loss add up to 1.
+        threshold: Of multi-label data: a class is predicted from this
+            probability on.
+
+    Returns:
+        The fields of `Predictions`, each [b, ...], with `label`, `predicted`,
+        `mask` and `index`. Of multi-label data, `label` and `predicted` are
+        [b, classes].
+    """
+    labels = batch[spec.LABEL]
+    logits = predict(preprocess(batch[spec.IMAGE]))
+    probabilities = loss.probabilities(logits)
+    if labels.shape.rank == 1:
+        rank = metrics.rank(logits, labels)
+        predicted = tf.argmax(logits, axis=1, output_type=tf.int32)
+        confidence = tf.reduce_max(probabilities, axis=1)
+    else:
+        said = probabilities >= threshold
+        rank = metrics.wrong_classes(said, labels)
+        predicted = tf.cast(said, tf.float32)
+        # How sure it is of what is wrong: of the worst class.
+        distance = tf.abs(probabilities - labels)
+        wrong = said != (labels > 0.5)
+        confidence = tf.reduce_max(
+            tf.where(wrong, distance, tf.zeros_like(distance)), axis=1
+        )
+    return {
+        "loss": loss(labels, logits),
+        "nll": metrics.nll(logits, labels, softmax),
+        "brier": metrics.brier(probabilities, labels),
+        "rank": rank,
+        "predicted": predicted,
+        "confidence": confidence,
+        "logits": logits,
+        "label": labels,
+        "mask": batch[spec.MASK],
+        "index": batch[spec.INDEX],
+    }
+
+
 class Gathering:
     """The rows that this host has seen so far.
 
@@ -116,7 +174,7 @@ class Gathering:
         """Takes the real rows of one replica's batch.
 
         Args:
-            found: What `step.eval_step` returned.
+            found: What `of_batch` returned.
         """
         real = found[spec.MASK] > 0
         self._parts.append(

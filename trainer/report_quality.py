@@ -125,7 +125,7 @@ def _metric_row(
 
 def plots(result: EvaluationResult) -> list[Plot]:
     """Reliability, ROC and precision-recall, as far as they are known."""
-    found = []
+    found: list[Plot | None] = []
     if result.reliability is not None and result.reliability.counts.any():
         found.append(_reliability(result, result.reliability))
     if result.ranking is not None:
@@ -192,7 +192,8 @@ def _slice_row(part: SliceResult, result: EvaluationResult) -> SliceRow:
 
 
 def _reliability(result: EvaluationResult, before: Reliability) -> Plot:
-    curves, keys = [], []
+    curves: list[Curve] = []
+    keys: list[tuple[str, str]] = []
     for color, label, found in (
         ("other", "scaled", result.scaled),
         ("train", "as trained", before),

@@ -18,7 +18,6 @@ from models import layers
 from trainer import (
     duration,
     engine,
-    losses,
     metrics,
     objective,
     optimizers,
@@ -291,59 +290,3 @@ def average_statistics(
     sums = on.all_reduce([v.read_value() for v in statistics])
     for variable, total in zip(statistics, sums, strict=True):
         variable.assign(total / on.num_replicas)
-
-
-def eval_step(
-    predict: Callable[[tf.Tensor], tf.Tensor],
-    preprocess: Preprocess,
-    loss: losses.Loss,
-    batch: spec.Batch,
-    *,
-    softmax: bool = True,
-    threshold: float = 0.5,
-) -> dict[str, Any]:
-    """Returns what each example of a batch gives, padding included.
-
-    Args:
-        predict: From preprocessed images to logits.
-        preprocess: Makes what the network sees.
-        loss: Per-example loss.
-        batch: A replica's rows.
-        softmax: Whether the probabilities of the loss add up to 1.
-        threshold: Of multi-label data: a class is predicted from this
-            probability on.
-
-    Returns:
-        The fields of `predictions.Predictions`, each [b, ...], with `label`,
-        `predicted`, `mask` and `index`. Of multi-label data, `label` and
-        `predicted` are [b, classes].
-    """
-    labels = batch[spec.LABEL]
-    logits = predict(preprocess(batch[spec.IMAGE]))
-    probabilities = loss.probabilities(logits)
-    if labels.shape.rank == 1:
-        rank = metrics.rank(logits, labels)
-        predicted = tf.argmax(logits, axis=1, output_type=tf.int32)
-        confidence = tf.reduce_max(probabilities, axis=1)
-    else:
-        said = probabilities >= threshold
-        rank = metrics.wrong_classes(said, labels)
-        predicted = tf.cast(said, tf.float32)
-        # How sure it is of what is wrong: of the worst class.
-        distance = tf.abs(probabilities - labels)
-        wrong = said != (labels > 0.5)
-        confidence = tf.reduce_max(
-            tf.where(wrong, distance, tf.zeros_like(distance)), axis=1
-        )
-    return {
-        "loss": loss(labels, logits),
-        "nll": metrics.nll(logits, labels, softmax),
-        "brier": metrics.brier(probabilities, labels),
-        "rank": rank,
-        "predicted": predicted,
-        "confidence": confidence,
-        "logits": logits,
-        "label": labels,
-        "mask": batch[spec.MASK],
-        "index": batch[spec.INDEX],
-    }

@@ -17,7 +17,6 @@ from trainer import (
     metrics,
     predictions,
     scoring,
-    step,
 )
 
 SIGMOID = losses.Loss(
@@ -44,7 +43,7 @@ def predict(labels, logits, loss, threshold=0.5) -> predictions.Predictions:
             spec.MASK: tf.ones(len(some)),
             spec.INDEX: tf.constant(some, tf.int64),
         }
-        found = step.eval_step(
+        found = predictions.of_batch(
             lambda images: images,
             lambda images: images,
             loss,
