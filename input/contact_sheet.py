@@ -30,7 +30,7 @@ class Example:
     """A picture, as it is and as it is seen.
 
     Attributes:
-        name: Of its class.
+        name: Of its class; of multi-label data of all it has, "cat, dog".
         stored: uint8 [height, width, channels], the whole picture.
         seen: uint8 [variants, height, width, channels], after decoding, crop,
             augmentation and mixing, but before normalisation.
@@ -89,7 +89,7 @@ def make(
             for variant, batch in enumerate(decoded)
         ]
         names = [
-            data.source.info.class_names[int(example[spec.LABEL])]
+            _name(data.source.info.class_names, example[spec.LABEL].numpy())
             for example in decoded[0]
         ]
         return [
@@ -108,6 +108,16 @@ def make(
                 zip(names, pairs, strict=True)
             )
         ]
+
+
+def _name(class_names: Sequence[str], label: np.ndarray) -> str:
+    """Returns the class of an example, or all that it has: "cat, dog"."""
+    if not label.ndim:
+        return class_names[int(label)]
+    return (
+        ", ".join(class_names[i] for i in np.flatnonzero(label).tolist())
+        or "none"
+    )
 
 
 def _mixed(name: str, partner: str, share: float) -> str:

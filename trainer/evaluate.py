@@ -137,7 +137,7 @@ def _evaluations(
     recipe = parts.recipe
     out = writer.Writer(model_dir, enabled=parts.engine.is_chief, by=_BY)
     kept = best.Best(
-        model_dir, recipe.best_metric, recipe.best_direction, writer=f".{_BY}"
+        model_dir, recipe.kept_metric, recipe.best_direction, writer=f".{_BY}"
     )
     patience = recipe.optional_steps("early_stopping")
     # Before its line is in metrics.jsonl, a result has been kept.
@@ -199,12 +199,7 @@ def _follow(
 
 
 def _line(result: results.EvaluationResult) -> str:
-    scores = result.metrics
-    return (
-        f"step {result.step}, {result.split}: "
-        f"top-1 accuracy {100 * scores['top_1_accuracy']:.2f} %, "
-        f"loss {scores['loss']:.4f}, {result.examples:,} examples"
-    )
+    return f"step {result.step}, {result.split}: {results.describe(result)}"
 
 
 if __name__ == "__main__":

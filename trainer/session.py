@@ -15,6 +15,7 @@ from trainer import (
     errors,
     evaluation,
     loop,
+    metric_checks,
     objective,
     param_groups,
     phases,
@@ -165,6 +166,7 @@ class Session:
             preprocess,
             self.recipe.loss,
             self.recipe.global_batch_size,
+            self.recipe.metrics,
         )
 
     def _train_step(self, phase: phases.Span) -> step.TrainStep:
@@ -242,6 +244,8 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
         raise errors.ConfigError(f"train.{error}") from error
     _check_mixing(chosen, on)
     _check_augment(chosen)
+    info = chosen.train_data.source.info
+    metric_checks.check_loss(info, chosen.loss)
     if (
         chosen.jit_compile
         and chosen.batch_norm == "sync"
