@@ -118,10 +118,6 @@ def _main(rest: list[str]) -> int:
     logging.use_absl_handler()
     # One line for each client that does not speak HTTP would be many.
     python_logging.getLogger("uvicorn").setLevel(python_logging.ERROR)
-    # Uvicorn raises a signal again when it has ended: the default action would
-    # make an orderly end a death by signal.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: None)
     with transcode.quiet_pillow():
         server = running.Server(
             running.Settings(
@@ -136,6 +132,10 @@ def _main(rest: list[str]) -> int:
                 poll_seconds=_FLAGS.poll_seconds,
             )
         )
+        # Uvicorn raises a signal again when it has ended: the default action
+        # would make an orderly end a death by signal.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: server.stop())
         asyncio.run(server.run(functools.partial(print, flush=True)))
     return 0
 

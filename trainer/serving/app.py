@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import jinja2
@@ -27,6 +28,8 @@ _ERRORS = {
 _MODEL = "/v1/models/{name:str}"
 _VERSION = _MODEL + "/versions/{version:int}"
 _TOP = 5
+
+Handler = Callable[[Request], Awaitable[Response]]
 # The page is one file: nothing is fetched but answers of this server.
 _PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; "
@@ -205,20 +208,22 @@ def make(
         "/readyz": handlers.readyz,
         "/metrics": handlers.metrics,
     }
-    routes = [Route(path, handler) for path, handler in gets.items()]
-    routes.append(Route("/classify", handlers.classify, methods=["POST"]))
+    posts = {"/classify": handlers.classify}
     for place in (_VERSION, _MODEL):
-        routes += [
-            Route(place + ":predict", handlers.predict, methods=["POST"]),
-            Route(place + "/metadata", handlers.metadata),
-            Route(place, handlers.status),
-        ]
+        posts[place + ":predict"] = handlers.predict
+        gets[place + "/metadata"] = handlers.metadata
+        gets[place] = handlers.status
+    # `NAME:predict` before NAME, which would match it.
+    routes = [
+        Route(path, _guarded(handler), methods=[method])
+        for method, table in (("POST", posts), ("GET", gets))
+        for path, handler in table.items()
+    ]
     application = Starlette(
         routes=routes,
         exception_handlers={
             Refusal: _refused,
             HTTPException: _no_such_route,
-            Exception: _failed,
         },
     )
     return monitoring.Counted(application, metrics)
@@ -243,21 +248,34 @@ def _no_such_route(request: Request, error: Exception) -> Response:
             "/v1/models/NAME:predict, GET /v1/models/NAME, POST /classify and "
             "GET /, /healthz, /readyz and /metrics."
         },
-        error.status_code,
+        # As TensorFlow Serving has it for whatever is below its path.
+        400 if request.url.path.startswith("/v1/") else error.status_code,
         dict(error.headers or {}),
     )
 
 
-def _failed(request: Request, error: Exception) -> Response:
-    # Starlette raises it again for uvicorn, which logs the traceback.
-    logging.error("%s %s failed.", request.method, request.url.path)
-    return _json(
-        {
-            "error": f"Internal error: {type(error).__name__}. The log of the "
-            "server has more."
-        },
-        500,
-    )
+def _guarded(answer: Handler) -> Handler:
+    """Answers with 500 where something of ours fails.
+
+    Starlette would raise it again, and uvicorn drop the connection.
+    """
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except (Refusal, HTTPException):
+            raise
+        except Exception as error:
+            logging.exception("%s %s", request.method, request.url.path)
+            return _json(
+                {
+                    "error": f"Internal error: {type(error).__name__}. The log "
+                    "of the server has more."
+                },
+                500,
+            )
+
+    return guarded
 
 
 def _rendered(answers: list[servable.Outputs], key: str) -> bytes:

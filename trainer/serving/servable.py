@@ -132,6 +132,14 @@ class Servable:
                 "models that trainer.export has written are served."
             )
         self._calls = {name: self._model.signatures[name] for name in INPUTS}
+        _, inputs = self._calls[TENSORS].structured_input_signature
+        wanted = tf.TensorSpec([None, *self.card.image_shape], tf.uint8)
+        found = inputs.get(INPUTS[TENSORS])
+        if found is None or not wanted.is_compatible_with(found):
+            raise LoadError(
+                f"{path}: {CARD} says that {TENSORS} takes {wanted}, but it "
+                f"takes {found}."
+            )
         self._try_out(path)
 
     def run(
