@@ -213,3 +213,14 @@ def test_an_error_of_ours_is_told_and_survived(model, monkeypatch) -> None:
             assert client.predict(RED).status_code == 500
         assert client.predict(RED).status_code == 200
         assert client.metric("lockstep_queue_pictures") == 0
+
+
+def test_an_answer_is_sent_at_once(model) -> None:
+    """Nagle's algorithm would hold the second half back for 40 ms."""
+    seconds = []
+    with served(model) as client:
+        for _ in range(60):
+            began = time.perf_counter()
+            assert client.get("/healthz").status_code == 200
+            seconds.append(time.perf_counter() - began)
+    assert sorted(seconds)[30] < 0.03
