@@ -119,12 +119,17 @@ def decode_jpeg(data: bytes, *, method: str = "", scale: int = 1) -> np.ndarray:
     def read(contents: bytes) -> tf.Tensor:
         return tf.io.decode_jpeg(contents, dct_method=method, ratio=scale)
 
-    _check_jpeg(data)
+    check_jpeg(data)
     return _decode(read, data, "JPEG")
 
 
-def _check_jpeg(data: bytes) -> None:
-    """Raises UnreadableImageError for damage that TensorFlow decodes over."""
+def check_jpeg(data: bytes) -> None:
+    """Looks for damage that TensorFlow decodes over.
+
+    Raises:
+        UnreadableImageError: There is some. What TensorFlow would not decode
+            either may pass.
+    """
     try:
         # At the smallest scale: hardly more than the entropy coding.
         simplejpeg.decode_jpeg(

@@ -123,8 +123,44 @@ def store(data: bytes, rules: Rules) -> Stored:
             or of a kind that has no 8 or 16 bits a channel.
     """
     kind = image_check.kind(data)
-    try:
+    with _told(data, kind):
         return _store(data, kind, rules)
+
+
+def check(data: bytes, rules: Rules) -> bool:
+    """Looks for what `store` would refuse or change, without decoding it all.
+
+    Takes a third of the time of `store` for a photo.
+
+    Args:
+        data: The file.
+        rules: What is wanted.
+
+    Returns:
+        Whether it would be stored as found, by its header.
+
+    Raises:
+        UnreadableImageError: `store` would raise it as well. Damage that only
+            shows when all pixels are decoded may pass.
+    """
+    kind = image_check.kind(data)
+    with _told(data, kind):
+        header = _read_header(data, kind)
+        size = _checked_size(header, kind, rules)
+        if not _may_stay(header, kind, size) or header.may_be_transparent:
+            return False
+        if kind == "JPEG":
+            image_check.check_jpeg(data)
+        else:
+            _open(data, kind).verify()  # the checksums of a PNG
+        return True
+
+
+@contextlib.contextmanager
+def _told(data: bytes, kind: str) -> Iterator[None]:
+    """Makes an UnreadableImageError of whatever Pillow raises."""
+    try:
+        yield
     except UnreadableImageError:
         raise
     except MemoryError:
@@ -145,7 +181,7 @@ def _store(data: bytes, kind: str, rules: Rules) -> Stored:
     size = _checked_size(header, kind, rules)
     shrink = size != (header.width, header.height)
     upright = header.orientation == _UPRIGHT
-    may_stay = kind in image_check.STORED and upright and not shrink
+    may_stay = _may_stay(header, kind, size)
     if may_stay and not header.may_be_transparent:
         return Stored(data, kind.lower(), image_check.decode(data))
     if kind == "JPEG":
@@ -171,6 +207,15 @@ def _store(data: bytes, kind: str, rules: Rules) -> Stored:
     change = f"{kind} to {new}{': ' if done else ''}{', '.join(done)}"
     encoded = _encode(image, new)
     return Stored(encoded, new.lower(), image_check.decode(encoded), change)
+
+
+def _may_stay(header: _Header, kind: str, size: tuple[int, int]) -> bool:
+    """Whether what is seen can be stored as found, transparency apart."""
+    return (
+        kind in image_check.STORED
+        and header.orientation == _UPRIGHT
+        and size == (header.width, header.height)
+    )
 
 
 def _open(data: bytes, kind: str) -> Image.Image:

@@ -370,3 +370,46 @@ def test_random_damage_is_an_error_of_ours_or_none():
         except UnreadableImageError:
             refused += 1
     assert refused > 50
+
+
+def flipped(data: bytes) -> bytes:
+    """One bit in the middle of the pixels."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_check_passes_what_is_stored_as_found(kind):
+    data = encoded(photo(), kind)
+    assert transcode.check(data, transcode.Rules())
+    assert stored(data).data == data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(photo(), "GIF"),
+        encoded(photo(), "WebP"),
+        oriented(photo(), "JPEG", 6),
+        encoded(photo().convert("RGBA"), "PNG"),
+    ],
+)
+def test_check_leaves_to_store_what_it_may_change(data):
+    assert not transcode.check(data, transcode.Rules())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"hello",
+        encoded(noise(), "JPEG")[:-200],
+        encoded(noise(), "PNG")[:-20],
+        flipped(encoded(noise(), "PNG")),
+        with_size(encoded(photo(), "JPEG"), 65_000, 65_000),
+    ],
+)
+def test_check_refuses_what_store_refuses(data):
+    for function in (transcode.check, transcode.store):
+        with pytest.raises(UnreadableImageError):
+            function(data, transcode.Rules())

@@ -36,4 +36,10 @@ def checked(data: bytes, max_pixels: int) -> bytes:
                 f"a JPEG of {scans:,} scans, more than {_MAX_SCANS}: "
                 "save it again in an image editor"
             )
-    return transcode.store(data, transcode.Rules(max_pixels=max_pixels)).data
+    rules = transcode.Rules(max_pixels=max_pixels)
+    # The model decodes what stays; twice would be once too often.
+    return (
+        data
+        if transcode.check(data, rules)
+        else (transcode.store(data, rules).data)
+    )
