@@ -17,6 +17,7 @@ _ALSO_READ = ("GIF", "BMP", "WebP")
 # many: many a sound photo has some at its end, but not the tenth part of it.
 _TOO_MANY = re.compile(r"(\d+) extraneous bytes")
 _MOST_TOO_MANY = 0.1
+_CUT_SHORT = "Premature end"
 
 # Where in the file the magic is, the magic, and the kind of file.
 _MAGIC = (
@@ -138,7 +139,7 @@ def check_jpeg(data: bytes) -> None:
     except ValueError as e:
         warning = str(e).removeprefix("Corrupt JPEG data: ")
         # What it refuses besides, such as CMYK, is left to TensorFlow.
-        if warning == str(e):
+        if warning == str(e) and not warning.startswith(_CUT_SHORT):
             return
         found = _TOO_MANY.match(warning)
         if found and int(found[1]) <= _MOST_TOO_MANY * len(data):
