@@ -12,7 +12,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from typing import overload
 
@@ -145,7 +144,8 @@ def write(
     class_names = _class_names(of, found)
     stage = remote.published if gcs.is_remote(output) else staging.staged
     with stage(output, overwrite=overwrite) as place:
-        _check_room(found, place)
+        size = sum(file.bytes for file in found.files)
+        staging.check_room(size, place, "fix")
         with progress(int(stays.sum()), "images") as advance:
             results = _written(
                 of, found, stays, place, len(class_names), workers, advance
@@ -213,15 +213,4 @@ def _check_not_empty(found: examine.Examination, stays: np.ndarray) -> None:
         raise errors.DataError(
             f"--fix: split {empty[0]!r} would be empty: no record of it can "
             "stay. Nothing is written."
-        )
-
-
-def _check_room(found: examine.Examination, place: str) -> None:
-    size = sum(file.bytes for file in found.files)
-    free = shutil.disk_usage(place).free
-    if size > free:
-        raise errors.UsageError(
-            f"--fix: the disk of {os.path.dirname(place)} has "
-            f"{free / 1e6:,.1f} MB free, but the copy may take "
-            f"{size / 1e6:,.1f} MB. Make room, or give a folder elsewhere."
         )

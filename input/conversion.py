@@ -91,7 +91,7 @@ def convert(request: Request) -> Conversion:
         _check_not_empty(splits)
         if request.max_side is None:  # else it may take far less
             size = sum(p.size for pictures in splits.values() for p in pictures)
-            convert_places.check_room(size, place)
+            staging.check_room(size, place)
         results = _write(splits, len(source.class_names), request, place)
         for path in source.scratch:
             os.remove(path)

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, NamedTuple
 import tensorflow as tf
 from absl import logging
 
-from input.convert_places import check_room
 from input.convert_sources import DEFAULT_SPLIT, Extent, Picture, Source
 from input.errors import DataError, UsageError
+from input.staging import check_room
 
 _SCRATCH = "pictures.scratch"
 _SPLITS = ("train", "validation", "test")

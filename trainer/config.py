@@ -111,7 +111,7 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
         if is_list and not listed:
             hint = " Put it in brackets: [...]."
         elif inspect.isfunction(value) or inspect.isclass(value):
-            hint = " Did you forget the parentheses in `@name()`?"
+            _check_is_made(name, value)
         elif not isinstance(value, str) and annotation is str:
             hint = " Put it in quotes."
         raise errors.ConfigError(

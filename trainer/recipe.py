@@ -229,6 +229,11 @@ class Recipe:
             self.horizon,
         )
 
+    def augments_at(self, step: int) -> list[augment_lib.Augment]:
+        """Returns what is done to images on the device after `step` steps."""
+        stage = progressive.at(self.stages, step)
+        return progressive.augments(stage, self.augment)
+
     @property
     def retention(self) -> checkpoint_lib.Retention:
         """Which checkpoints stay."""

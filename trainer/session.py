@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from input import augment, diagnosis, eval_pipeline, resizing
+from input import augment, diagnosis, eval_pipeline
 from trainer import (
     engine,
     errors,
@@ -68,10 +68,10 @@ class Session:
         """Returns the compiled loop for images of the size of a stage."""
         train, train_step = self.state, self._train_step()
         if stage is not None:
-            smaller = resizing.resize(stage.height, stage.width)
             train = dataclasses.replace(train, model=self.views[stage])
             train_step = dataclasses.replace(
-                train_step, augments=[smaller, *train_step.augments]
+                train_step,
+                augments=progressive.augments(stage, train_step.augments),
             )
         return loop.compile_steps(
             self.engine,
