@@ -1,0 +1,70 @@
+"""Loads one artefact in a process of its own and says what it finds.
+
+    python -m trainer.parity_worker ARTEFACT WAY SAMPLE.npz FOUND.npz
+
+Nothing of the training is in this process: what an artefact gives here it
+gives to whoever loads it. WAY is `tensors` or `image_bytes`.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from trainer import artefacts, errors
+
+BATCH = 32
+_WARM_UP = 3
+_SECONDS = 1.0
+_MOST = 200
+
+
+def main(artefact: str, way: str, sample: str, found: str) -> None:
+    """Writes the probabilities of a sample, and how long they took."""
+    model = artefacts.load(artefact)
+    with np.load(sample, allow_pickle=False) as arrays:
+        images = arrays["images"]
+        ends = arrays["ends"]
+        stored = arrays["encoded"].tobytes()
+    if way == "tensors":
+        ask = model.probabilities
+        rows = images
+    else:
+        encoded = [
+            stored[begin:end]
+            for begin, end in zip([0, *ends[:-1]], ends, strict=True)
+        ]
+        ask = lambda which: model.of_encoded(which.tolist())  # noqa: E731
+        rows = np.array(encoded, object)
+    probabilities = np.concatenate(
+        [ask(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)]
+    )
+    single = _times(lambda i: ask(rows[i % len(rows) :][:1]))
+    batch = np.resize(np.arange(len(rows)), BATCH)
+    together = _times(lambda _: ask(rows[batch]))
+    np.savez(
+        found,
+        probabilities=probabilities,
+        seconds=single,
+        batch_seconds=together,
+    )
+
+
+def _times(function: Callable[[int], object]) -> list[float]:
+    """Returns the seconds of calls, after some to warm up."""
+    for i in range(_WARM_UP):
+        function(i)
+    seconds: list[float] = []
+    while len(seconds) < _MOST and sum(seconds) < _SECONDS:
+        began = time.perf_counter()
+        function(len(seconds))
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except errors.ConfigError as error:
+        sys.exit(f"error: {error}")
