@@ -12,10 +12,12 @@ or config, or nothing to export; 3 bad data; 1 an artefact differs, or anything
 else. (docs/export.md)
 """
 
+import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from absl import flags, logging
@@ -135,7 +137,8 @@ def _export(
     for format_name, chosen in formats.items():
         logging.info("Writing %s.", format_name)
         os.makedirs(os.path.dirname(written[format_name]), exist_ok=True)
-        chosen.write(job, written[format_name])
+        with _quiet():
+            chosen.write(job, written[format_name])
     classifier = job.classifier
     held_to = sample.draw(
         classifier.data, classifier.data.decode, _EXAMPLES.value
@@ -154,6 +157,19 @@ def _export(
         },
     )
     return rows
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the notices of converters, which advise their authors, away."""
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def _output() -> str:

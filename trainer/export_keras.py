@@ -31,7 +31,7 @@ def write(classifier: inference.Classifier, path: str) -> None:
     images = keras.Input(info.image_shape, name="images")
     x = keras.layers.Rescaling(scale, offset, name="normalise")(images)
     network = keras.Model(
-        classifier.model.inputs, classifier.model.outputs, name=NETWORK
+        classifier.model.inputs[0], classifier.model.outputs[0], name=NETWORK
     )
     x = network(x)
     if info.temperature != 1:

@@ -5,7 +5,9 @@ the precision of training was: it is what all servers and devices can do.
 """
 
 import dataclasses
+import functools
 import os
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -73,6 +75,22 @@ class Classifier:
         """Returns `probabilities` and `logits` of uint8 [b, H, W, C]."""
         logits = self.logits(images)
         return {"probabilities": self.probabilities(logits), "logits": logits}
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        """Returns probabilities, float32 [b, classes], of uint8 images.
+
+        Compiled once, for any number of rows.
+        """
+        return np.asarray(self._compiled(tf.constant(images)))
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        spec = tf.TensorSpec([None, *self.info.image_shape], tf.uint8)
+        return tf.function(
+            lambda images: self(images)["probabilities"],
+            input_signature=[spec],
+            autograph=False,
+        )
 
     def decode(self, encoded: tf.Tensor) -> tf.Tensor:
         """Returns the pixels of one picture, uint8 [H, W, C], from a string."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from trainer import (
@@ -102,7 +101,13 @@ def check(
         ends=np.cumsum([len(e) for e in held_to.encoded]),
         encoded=np.frombuffer(b"".join(held_to.encoded), np.uint8),
     )
-    expected = probabilities(classifier, held_to.images)
+    size = parity_worker.BATCH
+    expected = np.concatenate(
+        [
+            classifier.infer(held_to.images[i : i + size])
+            for i in range(0, len(held_to.images), size)
+        ]
+    )
     rows = []
     for name, artefact in written.items():
         ways = (
@@ -135,24 +140,6 @@ def check(
     return rows
 
 
-def probabilities(
-    classifier: inference.Classifier, images: np.ndarray
-) -> np.ndarray:
-    """Returns what the checkpoint says: float32 [n, classes]."""
-    ask = tf.function(
-        lambda batch: classifier(batch)["probabilities"],
-        input_signature=[tf.TensorSpec([None, *images.shape[1:]], tf.uint8)],
-        autograph=False,
-    )
-    size = parity_worker.BATCH
-    return np.concatenate(
-        [
-            np.asarray(ask(tf.constant(images[i : i + size])))
-            for i in range(0, len(images), size)
-        ]
-    )
-
-
 def _ask(name: str, artefact: str, way: str, path: str, found: str) -> None:
     """Has another process load an artefact and write what it says."""
     module = [sys.executable, "-m", "trainer.parity_worker"]
@@ -166,11 +153,10 @@ def _ask(name: str, artefact: str, way: str, path: str, found: str) -> None:
         errors="replace",
     )
     if answer.returncode:
-        last = (answer.stderr.strip().splitlines() or ["no message"])[-1]
         raise ParityError(
             f"{name} cannot be used in a new process, which ended with code "
-            f"{answer.returncode}: {last}. Nothing has been written. Leave "
-            "this format out of --formats."
+            f"{answer.returncode}:\n{answer.stderr.strip()[-2000:]}\nNothing "
+            "has been written. Leave this format out of --formats."
         )
 
 
