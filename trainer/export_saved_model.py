@@ -24,8 +24,7 @@ class _Module(tf.Module):
 
     def __init__(self, classifier: inference.Classifier) -> None:
         super().__init__()
-        self.variables_ = [v.value for v in classifier.model.variables]
-        # What a layer holds besides variables, such as a SavedModel of its own.
+        # Variables, and what a layer holds besides, such as a SavedModel.
         self.layers = list(classifier.model.layers)
         height, width, channels = classifier.info.image_shape
         shape = tf.TensorSpec([height, width, channels], tf.uint8)

@@ -222,12 +222,14 @@ def _affine(
 
     None for both where the preprocessing is no such thing.
     """
-    levels = np.arange(0, 256, 51)[:, None, None, None]
-    pixels = np.broadcast_to(levels, (len(levels), *shape))
+    # Each channel at other levels: none may stand for another.
+    levels = 51 * np.arange(6)[:, None] + 85 * np.arange(shape[2])
+    pixels = np.broadcast_to(levels[:, None, None] % 256, (len(levels), *shape))
     seen = np.asarray(preprocess(tf.constant(pixels, tf.uint8)), np.float64)
     if seen.shape == pixels.shape:
-        offset = seen[0, 0, 0]
-        scale = (seen[-1, 0, 0] - offset) / 255
+        x, y = pixels[:, 0, 0], seen[:, 0, 0]
+        scale = (y[3] - y[0]) / (x[3] - x[0])
+        offset = y[0] - x[0] * scale
         if np.abs(seen - (pixels * scale + offset)).max() < _ROUNDING:
             return {"scale": scale.tolist(), "offset": offset.tolist()}
     return {"scale": None, "offset": None}
