@@ -114,12 +114,10 @@ def describe_decoder(decoder: decode.Decoder) -> dict[str, Any]:
     """Returns the name and the arguments of a decoder, for JSON."""
     names = {kind: name for name, kind in _DECODERS.items()}
     kind = type(decoder)
-    arguments = (
-        dataclasses.asdict(decoder)  # type: ignore[call-overload]
-        if dataclasses.is_dataclass(decoder)
-        else {}
-    )
-    return {"name": names.get(kind, kind.__name__), **arguments}
+    described: dict[str, Any] = {"name": names.get(kind, kind.__name__)}
+    if dataclasses.is_dataclass(decoder):
+        described |= dataclasses.asdict(decoder)
+    return described
 
 
 def attach(info: Info, path: str) -> None:

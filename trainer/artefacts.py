@@ -51,7 +51,7 @@ class _FromPixels:
 class SavedModel:
     """A version folder as TensorFlow Serving loads it."""
 
-    ways = ("tensors", "image_bytes")
+    ways: tuple[str, ...] = ("tensors", "image_bytes")
 
     def __init__(self, path: str, info: artefact_info.Info) -> None:
         self.info = info

@@ -8,7 +8,7 @@ gives to whoever loads it. WAY is `tensors` or `image_bytes`.
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -24,19 +24,7 @@ def main(artefact: str, way: str, sample: str, found: str) -> None:
     """Writes the probabilities of a sample, and how long they took."""
     model = artefacts.load(artefact)
     with np.load(sample, allow_pickle=False) as arrays:
-        images = arrays["images"]
-        ends = arrays["ends"]
-        stored = arrays["encoded"].tobytes()
-    if way == "tensors":
-        ask = model.probabilities
-        rows = images
-    else:
-        encoded = [
-            stored[begin:end]
-            for begin, end in zip([0, *ends[:-1]], ends, strict=True)
-        ]
-        ask = lambda which: model.of_encoded(which.tolist())  # noqa: E731
-        rows = np.array(encoded, object)
+        ask, rows = _question(model, way, arrays)
     probabilities = np.concatenate(
         [ask(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)]
     )
@@ -49,6 +37,22 @@ def main(artefact: str, way: str, sample: str, found: str) -> None:
         seconds=single,
         batch_seconds=together,
     )
+
+
+def _question(
+    model: artefacts.Artefact, way: str, arrays: Mapping[str, np.ndarray]
+) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray]:
+    """Returns how to ask a model, and the rows to ask it for."""
+    if way == "tensors":
+        return model.probabilities, arrays["images"]
+    stored, ends = arrays["encoded"].tobytes(), arrays["ends"]
+    encoded = [
+        stored[begin:end]
+        for begin, end in zip([0, *ends[:-1]], ends, strict=True)
+    ]
+    # Of bytes as objects: strings of numpy drop zeros at their end.
+    rows = np.array([*encoded, None], object)[:-1]
+    return lambda which: model.of_encoded(which.tolist()), rows
 
 
 def _times(function: Callable[[int], object]) -> list[float]:

@@ -12,24 +12,19 @@ number is said; 2 bad flag, or no such picture; 1 anything else.
 (docs/export.md)
 """
 
-import dataclasses
 import os
-from collections.abc import Callable, Sequence
 
-import numpy as np
 from absl import flags, logging
 
-from input import decode, files, transcode
-from input.progress import progress
+from input import files, transcode
 from trainer import (
-    artefact_info,
     artefacts,
     cli,
     errors,
     inference,
     predict_inputs,
     predict_output,
-    predict_pictures,
+    prediction,
     rundir,
 )
 
@@ -77,23 +72,6 @@ _CALIBRATE = flags.DEFINE_bool(
     "Of a run: divide the logits by the temperature that the evaluation of "
     "this checkpoint has fitted.",
 )
-# Batches of decoded pictures that wait for the network.
-_AHEAD = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """What predicts.
-
-    Attributes:
-        info: What is known of it.
-        decoder: Makes its pixels of a picture's bytes.
-        infer: From uint8 [b, H, W, C] to probabilities, float32 [b, classes].
-    """
-
-    info: artefact_info.Info
-    decoder: decode.Decoder
-    infer: Callable[[np.ndarray], np.ndarray]
 
 
 def main(*inputs: str) -> int:
@@ -107,7 +85,7 @@ def main(*inputs: str) -> int:
         with predict_output.rows(
             output, kind, names, min(_TOP.value, len(names)), _ALL.value
         ) as rows:
-            bad = predict(
+            bad = prediction.predict(
                 model, pictures, rows, _BATCH_SIZE.value, _MAX_PIXELS.value
             )
     text = f"{len(pictures) - bad:,} of {len(pictures):,} pictures: {output}"
@@ -115,43 +93,7 @@ def main(*inputs: str) -> int:
     return 0
 
 
-def predict(
-    model: Model,
-    pictures: Sequence[str],
-    rows: predict_output.Rows,
-    batch_size: int,
-    max_pixels: int = transcode.MAX_PIXELS,
-) -> int:
-    """Writes a row for each picture; returns how many could not be read."""
-    shape = model.info.image_shape
-    reader = predict_pictures.Reader(model.decoder, shape, max_pixels)
-    ahead = _AHEAD * batch_size
-    bad = 0
-    batch: list[tuple[str, np.ndarray | str]] = []
-
-    def flush() -> None:
-        nonlocal bad
-        images = [seen for _, seen in batch if not isinstance(seen, str)]
-        found = iter(model.infer(np.stack(images)) if images else ())
-        for path, seen in batch:
-            if isinstance(seen, str):
-                bad += 1
-                rows.add_error(path, seen)
-            else:
-                rows.add(path, next(found))
-        batch.clear()
-
-    with progress(len(pictures), "pictures") as done:
-        for item in predict_pictures.read(pictures, reader, ahead):
-            batch.append(item)
-            done()
-            if len(batch) == batch_size:
-                flush()
-        flush()
-    return bad
-
-
-def load(path: str) -> Model:
+def load(path: str) -> prediction.Model:
     """Returns the model of a run, or an exported one.
 
     Raises:
@@ -162,7 +104,9 @@ def load(path: str) -> Model:
         classifier = inference.load(
             recipe, path, _CHECKPOINT.value, _CALIBRATE.value
         )
-        return Model(classifier.info, classifier.data.decode, classifier.infer)
+        return prediction.Model(
+            classifier.info, classifier.data.decode, classifier.infer
+        )
     found = artefacts.find(path)
     if found is None:
         raise errors.ConfigError(
@@ -178,7 +122,9 @@ def load(path: str) -> Model:
             )
     artefact = artefacts.load(found)
     logging.info("Model: %s, of step %d.", found, artefact.info.step)
-    return Model(artefact.info, artefact.info.decoder(), artefact.probabilities)
+    return prediction.Model(
+        artefact.info, artefact.info.decoder(), artefact.probabilities
+    )
 
 
 def _required() -> tuple[str, str]:

@@ -72,14 +72,19 @@ def _parse(found: Mapping[str, Any]) -> Export:
         split=str(found["split"]),
         examples=int(first["examples"]),
         checkpoint_accuracy=float(first["checkpoint_accuracy"]),
-        rows=tuple(
-            Row(
-                str(row["format"]),
-                str(row["way"]),
-                *(float(row[name]) for name in Row._fields[2:5]),
-                int(row["bytes"]),
-                *(float(row[name]) for name in Row._fields[6:]),
-            )
-            for row in found["parity"]
-        ),
+        rows=tuple(_row(row) for row in found["parity"]),
+    )
+
+
+def _row(found: Mapping[str, Any]) -> Row:
+    return Row(
+        format=str(found["format"]),
+        way=str(found["way"]),
+        difference=float(found["difference"]),
+        agreement=float(found["agreement"]),
+        accuracy=float(found["accuracy"]),
+        bytes=int(found["bytes"]),
+        p50_ms=float(found["p50_ms"]),
+        p99_ms=float(found["p99_ms"]),
+        images_per_second=float(found["images_per_second"]),
     )
