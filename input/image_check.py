@@ -17,7 +17,6 @@ _ALSO_READ = ("GIF", "BMP", "WebP")
 # many: many a sound photo has some at its end, but not the tenth part of it.
 _TOO_MANY = re.compile(r"(\d+) extraneous bytes")
 _MOST_TOO_MANY = 0.1
-_CUT_SHORT = "Premature end"
 
 # Where in the file the magic is, the magic, and the kind of file.
 _MAGIC = (
@@ -125,12 +124,7 @@ def decode_jpeg(data: bytes, *, method: str = "", scale: int = 1) -> np.ndarray:
 
 
 def check_jpeg(data: bytes) -> None:
-    """Looks for damage that TensorFlow decodes over.
-
-    Raises:
-        UnreadableImageError: There is some. What TensorFlow would not decode
-            either may pass.
-    """
+    """Raises UnreadableImageError for damage that TensorFlow decodes over."""
     try:
         # At the smallest scale: hardly more than the entropy coding.
         simplejpeg.decode_jpeg(
@@ -139,7 +133,7 @@ def check_jpeg(data: bytes) -> None:
     except ValueError as e:
         warning = str(e).removeprefix("Corrupt JPEG data: ")
         # What it refuses besides, such as CMYK, is left to TensorFlow.
-        if warning == str(e) and not warning.startswith(_CUT_SHORT):
+        if warning == str(e):
             return
         found = _TOO_MANY.match(warning)
         if found and int(found[1]) <= _MOST_TOO_MANY * len(data):

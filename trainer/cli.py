@@ -47,22 +47,30 @@ MODEL_DIR = flags.DEFINE_string(
 )
 
 
-def load_recipe() -> recipe.Recipe:
+def load_recipe(
+    default: Sequence[str] = (), check_data: bool = True
+) -> recipe.Recipe:
     """Returns the recipe that --gin_file and --gin_param describe.
+
+    Args:
+        default: Gin files to read where there is no --gin_file.
+        check_data: Whether to look at every file of the data set.
 
     Raises:
         errors.ConfigError: There is no gin file, or it is wrong.
         input_errors.DataError: The data set cannot be read in full.
     """
-    if not _GIN_FILE.value:
+    gin_files = _GIN_FILE.value or default
+    if not gin_files:
         raise errors.ConfigError(
             "--gin_file is missing. Name a recipe, such as "
             "--gin_file=gin/digits.gin."
         )
     bindings.register()
-    config.parse(_GIN_FILE.value, _GIN_PARAM.value)
+    config.parse(gin_files, _GIN_PARAM.value)
     loaded = config.call("train")
-    loaded.check_data()
+    if check_data:
+        loaded.check_data()
     return loaded
 
 
@@ -124,23 +132,31 @@ def check_writable(model_dir: str) -> None:
 
 
 def run(
-    main: Callable[[], int | None], arguments: Sequence[str] | None = None
+    main: Callable[..., int | None],
+    arguments: Sequence[str] | None = None,
+    takes_arguments: bool = False,
 ) -> None:
     """Parses flags, calls `main` and exits with its code.
 
     A mistake of the user's ends with one message and its code; anything else
     with a traceback and 1.
+
+    Args:
+        main: What the binary does.
+        arguments: Those of the process unless given, its name first.
+        takes_arguments: Whether `main` is called with what is not a flag;
+            otherwise that is a mistake.
     """
 
     def guarded(arguments: Sequence[str]) -> int:
-        if len(arguments) > 1:
+        if len(arguments) > 1 and not takes_arguments:
             return _fail(
                 f"{arguments[1]!r} is not a flag. All settings are flags: see "
                 "--help.",
                 BAD_CONFIG,
             )
         try:
-            return main() or 0
+            return main(*arguments[1:]) or 0
         except (errors.ConfigError, input_errors.UsageError) as error:
             return _fail(error, BAD_CONFIG)
         except input_errors.DataError as error:

@@ -40,8 +40,20 @@ _FREE = (
     "train_data.cache",
     "train_data.service",
 )
+# What those who use its weights may do differently from the training.
+FREE_AFTERWARDS = (
+    "eval_data.",
+    "test_data.",
+    "train.duration",
+    "train.early_stopping",
+    "train.eval_data",
+    "train.global_batch_size",
+    "train.test_data",
+    "train.warm_start",
+    "train_data.shard_by",
+)
 _RUN = "run.json"
-_CONFIG = "operative_config.gin"
+CONFIG = "operative_config.gin"
 # Without it run.json says nothing of the data.
 _FINGERPRINT = "data_fingerprint"
 _ORDER = "train_data.shard_by"
@@ -67,7 +79,7 @@ def check(
     """
     before, old = _load(model_dir), _settings(model_dir)
     if checkpoint.of_run(model_dir).steps():
-        for name, found in ((_RUN, before), (_CONFIG, old)):
+        for name, found in ((_RUN, before), (CONFIG, old)):
             if not found:
                 raise errors.ConfigError(
                     f"{os.path.join(model_dir, name)} is missing or damaged, "
@@ -117,7 +129,7 @@ def claim(
     with errors.writing(model_dir):
         files.remove(_done(model_dir))
         files.write_atomically(
-            os.path.join(model_dir, _CONFIG), operative_config.encode()
+            os.path.join(model_dir, CONFIG), operative_config.encode()
         )
         files.write_atomically(os.path.join(model_dir, _RUN), text.encode())
 
@@ -172,6 +184,21 @@ def _had_checkpoints(model_dir: str) -> str:
     return found
 
 
+def config_of(model_dir: str) -> str:
+    """Returns where the bindings of a run are kept, a gin file.
+
+    Raises:
+        errors.ConfigError: They are not there.
+    """
+    path = os.path.join(model_dir, CONFIG)
+    if not files.exists(path):
+        raise errors.ConfigError(
+            f"{path} is missing, so {model_dir} is not the folder of a run. "
+            "Name the model_dir of a training."
+        )
+    return path
+
+
 def _done(model_dir: str) -> str:
     return os.path.join(model_dir, "DONE")
 
@@ -194,7 +221,7 @@ def _load(model_dir: str) -> dict[str, Any] | None:
 def _settings(model_dir: str) -> dict[str, str]:
     """Returns the bindings of the run; none where they cannot be read."""
     try:
-        content = files.read(os.path.join(model_dir, _CONFIG))
+        content = files.read(os.path.join(model_dir, CONFIG))
         return config.settings(content.decode())
     except (FileNotFoundError, UnicodeDecodeError):
         return {}
