@@ -1,13 +1,13 @@
 """Networks to serve: made-up weights, in the layout of trainer.export."""
 
-import json
 import pathlib
 
 import tensorflow as tf
 
 from benchmarks import cases
-from input import decode
+from input import crops
 from models import resnet
+from trainer import artefact_info
 
 _BUILDERS = {"resnet": resnet.resnet, "small_resnet": resnet.small_resnet}
 
@@ -21,13 +21,17 @@ def export(folder: pathlib.Path, case: cases.Case) -> pathlib.Path:
         logits = model(tf.cast(images, tf.float32) / 127.5 - 1, training=False)
         return {"probabilities": tf.nn.softmax(logits), "logits": logits}
 
-    def resized(encoded: tf.Tensor) -> tf.Tensor:
-        image = tf.image.resize(decode.decode(encoded, 3), [size, size])
-        return tf.cast(tf.round(image), tf.uint8)
+    decoder = crops.ResizeCenterCrop(size)
+    shape = (size, size, 3)
+    seed = tf.zeros([2], tf.int64)
 
     def image_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return tensors(
-            tf.map_fn(resized, image_bytes, fn_output_signature=tf.uint8)
+            tf.map_fn(
+                lambda encoded: decoder(encoded, seed, shape),
+                image_bytes,
+                fn_output_signature=tf.TensorSpec(shape, tf.uint8),
+            )
         )
 
     module = tf.Module()
@@ -47,14 +51,14 @@ def export(folder: pathlib.Path, case: cases.Case) -> pathlib.Path:
     module.signatures_ = signatures
     version = folder / "model" / "1"
     tf.saved_model.save(module, str(version), signatures=signatures)
-    (version / "assets.extra").mkdir()
-    card = {
-        "format": 1,
-        "class_names": [f"class {i}" for i in range(classes)],
-        "image_shape": [size, size, 3],
-        "activation": "softmax",
-        "preprocessing": {},
-        "step": 0,
-    }
-    (version / "assets.extra" / "lockstep.json").write_text(json.dumps(card))
+    info = artefact_info.Info(
+        class_names=tuple(f"class {i}" for i in range(classes)),
+        image_shape=shape,
+        activation="softmax",
+        preprocessing={"decode": artefact_info.describe_decoder(decoder)},
+        step=0,
+    )
+    extra = version / artefact_info.EXTRA
+    extra.mkdir()
+    (extra / artefact_info.FILE_NAME).write_bytes(info.to_json())
     return version

@@ -50,18 +50,31 @@ class Reader:
         except OSError as error:
             return f"cannot be read: {error.strerror or errors.reason(error)}"
         try:
-            return np.asarray(self._decode(self._as_stored(data)))
+            return self.pixels(data)
         except image_check.UnreadableImageError as error:
             return str(error)
+
+    def pixels(self, data: bytes) -> np.ndarray:
+        """Returns what the network takes, of a picture's bytes.
+
+        Returns:
+            uint8 [H, W, C].
+
+        Raises:
+            UnreadableImageError: No image, damaged, too large, or of another
+                size than a network takes that resizes nothing.
+        """
+        try:
+            return np.asarray(self._decode(self._as_stored(data)))
         except tf.errors.OpError as error:
             if "not compatible with expected shape" in error.message:
                 height, width, _ = self._shape
-                return (
+                raise image_check.UnreadableImageError(
                     "the network takes pictures of exactly "
                     f"{width} x {height} pixels"
-                )
+                ) from error
             name = image_check.kind(data)
-            return str(image_check.corrupt(data, name))
+            raise image_check.corrupt(data, name) from error
 
     def _as_stored(self, data: bytes) -> bytes:
         """Returns what a conversion would store of a picture.

@@ -6,8 +6,12 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from input import crops
+from trainer import artefact_info
+
 SHAPE = (8, 8, 3)
 CLASSES = ("red", "green", "blue")
+DECODER = crops.ResizeCenterCrop(8)
 
 
 class Colours(tf.Module):
@@ -25,15 +29,14 @@ class Colours(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def encoded(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        seed = tf.zeros([2], tf.int64)
         return self.tensors(
-            tf.map_fn(_decode, image_bytes, fn_output_signature=tf.uint8)
+            tf.map_fn(
+                lambda data: DECODER(data, seed, SHAPE),
+                image_bytes,
+                fn_output_signature=tf.TensorSpec(SHAPE, tf.uint8),
+            )
         )
-
-
-def _decode(data: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_image(data, channels=3, expand_animations=False)
-    resized = tf.image.resize(image, SHAPE[:2])
-    return tf.ensure_shape(tf.cast(resized, tf.uint8), SHAPE)
 
 
 def export(
@@ -52,7 +55,7 @@ def export(
         "class_names": CLASSES,
         "image_shape": SHAPE,
         "activation": "softmax",
-        "preprocessing": {},
+        "preprocessing": {"decode": artefact_info.describe_decoder(DECODER)},
         "step": 12,
     }
     (temporary / "assets.extra").mkdir()

@@ -15,6 +15,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from tests.trainer import exported
 from tests.trainer.served import Client, served
+from trainer import artefact_info
 from trainer.serving import pictures
 
 MODEL = "/v1/models/colours"
@@ -209,18 +210,29 @@ def test_of_an_animation_the_first_frame_counts(client: Client) -> None:
 
 
 def test_a_photo_is_seen_upright() -> None:
-    photo = Image.new("RGB", (16, 8), "blue")
-    photo.paste((0, 255, 0), (8, 0, 16, 8))
+    """Its middle is what it is once it has been turned."""
+    photo = Image.new("RGB", (40, 8), "blue")
+    photo.paste((255, 0, 0), (0, 0, 20, 8))
     exif = Image.Exif()
     exif[0x0112] = 6
     buffer = io.BytesIO()
     photo.save(buffer, "PNG", exif=exif)
-    found = Image.open(
-        io.BytesIO(pictures.checked(buffer.getvalue(), max_pixels=1000))
+    upright = io.BytesIO()
+    ImageOps.exif_transpose(Image.open(buffer)).save(upright, "PNG")
+    info = artefact_info.Info(
+        class_names=exported.CLASSES,
+        image_shape=exported.SHAPE,
+        activation="softmax",
+        preprocessing={
+            "decode": artefact_info.describe_decoder(exported.DECODER)
+        },
+        step=0,
     )
-    expected = ImageOps.exif_transpose(Image.open(buffer))
-    assert expected.size == (8, 16)
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+    read = pictures.Reader(info, max_pixels=1000)
+    found = read(buffer.getvalue())
+    np.testing.assert_array_equal(found, read(upright.getvalue()))
+    # Red above blue, not beside it.
+    assert (found[0, :, 0] > found[-1, :, 0]).all()
 
 
 @pytest.mark.parametrize(

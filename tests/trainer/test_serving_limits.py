@@ -209,7 +209,7 @@ def test_an_error_of_ours_is_told_and_survived(model, monkeypatch) -> None:
             "more."
         }
         with monkeypatch.context() as patched:
-            patched.setattr(pictures, "checked", fail)
+            patched.setattr(pictures.Reader, "__call__", fail)
             assert client.predict(RED).status_code == 500
         assert client.predict(RED).status_code == 200
         assert client.metric("lockstep_queue_pictures") == 0

@@ -11,6 +11,7 @@ from tests.trainer import exported
 from tests.trainer.served import Client, served, wait_until
 from trainer.serving import servable, versions
 
+CARD = "assets.extra/lockstep.json"
 RED = exported.picture("red")
 
 
@@ -128,20 +129,20 @@ def break_weights(path: pathlib.Path) -> None:
 
 
 def break_card(path: pathlib.Path) -> None:
-    (path / servable.CARD).write_text("{")
+    (path / CARD).write_text("{")
 
 
 def forget_card(path: pathlib.Path) -> None:
-    (path / servable.CARD).unlink()
+    (path / CARD).unlink()
 
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (break_graph, "cannot be read"),
+        (break_graph, "saved_model.pb cannot be read"),
         (break_weights, "cannot be loaded"),
-        (break_card, "is damaged"),
-        (forget_card, "only models that trainer.export has written"),
+        (break_card, "cannot be read"),
+        (forget_card, "Name what trainer.export has written"),
     ],
 )
 def test_a_broken_version_is_told_of_and_left(
@@ -201,52 +202,62 @@ def test_a_version_that_is_named_stays(
         assert client.get("/readyz").json()["model"] == "colours"
 
 
+def load(path: pathlib.Path) -> servable.Servable:
+    return servable.Servable(str(path), sizes=(1, 4), max_pixels=1000)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "has the format 2, but this Lockstep reads 1"),
-        ({"activation": "tanh"}, "activation is 'tanh', must be one of"),
+        ({"format": 2}, "format 2, not 1"),
         (
             {"class_names": ["a"]},
             r"does not answer with probabilities \[b, 1\]",
         ),
         ({"image_shape": [9, 9, 3]}, "says that tensors takes"),
-        ({"image_shape": 3}, "is damaged"),
+        ({"image_shape": 3}, "cannot be read"),
+        (
+            {"preprocessing": {"decode": {"name": "squint"}}},
+            "with the decoder 'squint'",
+        ),
+        (
+            {
+                "preprocessing": {
+                    "decode": {
+                        "name": "resize_center_crop",
+                        "size": 8,
+                        "kept": 0.2,
+                    }
+                }
+            },
+            "serving_default and tensors differ by",
+        ),
     ],
 )
-def test_a_card_that_does_not_fit(
+def test_a_model_that_is_not_what_it_says(
     tmp_path: pathlib.Path, changes: dict, message: str
 ) -> None:
     path = exported.export(tmp_path / "1", **changes)
     with pytest.raises(servable.LoadError, match=message):
-        servable.Servable(str(path), 1, sizes=(1,))
+        load(path)
 
 
 def test_a_model_that_answers_nan_is_refused(tmp_path: pathlib.Path) -> None:
     path = exported.export(tmp_path / "1", scale=float("nan"))
     with pytest.raises(servable.LoadError, match="not finite"):
-        servable.Servable(str(path), 1, sizes=(1,))
+        load(path)
 
 
-def test_a_picture_that_fails_in_the_graph_spoils_no_other(
+def test_a_batch_is_filled_up_and_answered_in_order(
     models: pathlib.Path,
 ) -> None:
-    loaded = servable.Servable(str(models / "2"), 2, sizes=(1, 8))
-    pictures = [RED, b"not checked", exported.picture("blue"), RED, b""]
-    answers = loaded.run(servable.ENCODED, pictures)
-    kinds = [isinstance(a, servable.BadPictureError) for a in answers]
-    assert kinds == [False, True, False, False, True]
-    np.testing.assert_allclose(
-        answers[2]["probabilities"],
-        exported.probabilities("blue", scale=2.0),
-        rtol=1e-5,
-    )
-
-
-def test_bytes_that_end_in_zeros_arrive_whole(models: pathlib.Path) -> None:
-    loaded = servable.Servable(str(models / "2"), 2, sizes=(1,))
-    bmp = b"BM" + (54 + 48).to_bytes(4, "little") + bytes(4)
-    bmp += (54).to_bytes(4, "little") + (40).to_bytes(4, "little")
-    bmp += (4).to_bytes(4, "little") * 2 + b"\1\0\x18\0" + bytes(24 + 48)
-    (answer,) = loaded.run(servable.ENCODED, [bmp])
-    assert answer["logits"].tolist() == [0.0, 0.0, 0.0]
+    loaded = load(models / "2")
+    images = [loaded.read(exported.picture(c)) for c in exported.CLASSES]
+    answers = loaded.run(images)
+    assert len(answers) == 3
+    for colour, answer in zip(exported.CLASSES, answers, strict=True):
+        np.testing.assert_allclose(
+            answer["probabilities"],
+            exported.probabilities(colour, scale=2.0),
+            rtol=1e-5,
+        )

@@ -72,10 +72,10 @@ class Handlers:
 
             async def work() -> bytes:
                 asked = await self._service.in_worker(
-                    payload.parse, body, limits, active.model.card.image_shape
+                    payload.parse, body, limits, active.model.info.image_shape
                 )
                 answers = await self._service.answer(
-                    active, asked.signature, asked.pictures, asked.key
+                    active, asked.pictures, asked.key
                 )
                 return await self._service.in_worker(
                     _rendered, answers, asked.key
@@ -98,7 +98,7 @@ class Handlers:
             (outputs,) = await bodies.within(
                 request,
                 self._service.limits.timeout_seconds,
-                self._service.answer(active, servable.ENCODED, [picture], ""),
+                self._service.answer(active, [picture], ""),
             )
         return _json(
             {"model": self._keeper.place.name}
@@ -285,16 +285,16 @@ def _rendered(answers: list[servable.Outputs], key: str) -> bytes:
 def _classes(
     active: keeper.Active, probabilities: np.ndarray, top: int
 ) -> dict[str, Any]:
-    card = active.model.card
+    info = active.model.info
     # Of equal ones the first, as evaluation counts them.
     order = np.argsort(-probabilities, kind="stable")[:top]
     return {
         "version": active.source.number,
-        "activation": card.activation,
+        "activation": info.activation,
         "classes": [
             {
                 "index": int(index),
-                "class": card.class_names[index],
+                "class": info.class_names[index],
                 "probability": float(probabilities[index]),
             }
             for index in order

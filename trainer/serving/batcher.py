@@ -18,8 +18,8 @@ from typing import Generic, TypeVar
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
-# What computes a batch: an answer, or an error, for each item in order.
-Run = Callable[[list[_Item]], Awaitable[Sequence["_Answer | Exception"]]]
+# What computes a batch: an answer for each item, in order.
+Run = Callable[[list[_Item]], Awaitable[Sequence[_Answer]]]
 
 
 def padded(items: int, sizes: Sequence[int]) -> int:
@@ -65,7 +65,10 @@ class Batcher(Generic[_Item, _Answer]):
     """
 
     def __init__(
-        self, run: Run, sizes: Sequence[int], max_wait_seconds: float
+        self,
+        run: Run[_Item, _Answer],
+        sizes: Sequence[int],
+        max_wait_seconds: float,
     ) -> None:
         """Starts empty.
 
@@ -83,22 +86,27 @@ class Batcher(Generic[_Item, _Answer]):
         )
         self._arrival = asyncio.Event()
 
-    async def submit(
-        self, items: Sequence[_Item]
-    ) -> list[_Answer | BaseException]:
-        """Returns the answer or the error of each item, in order.
+    async def submit(self, items: Sequence[_Item]) -> list[_Answer]:
+        """Returns the answer of each item, in order.
 
         A caller that is cancelled leaves the queue: what is not being computed
         yet never is.
+
+        Raises:
+            Exception: What computing a batch of them has raised.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
         mine = [_Waiting(item, loop.create_future(), now) for item in items]
         self._queue.extend(mine)
         self._arrival.set()
-        return await asyncio.gather(
+        found = await asyncio.gather(
             *(one.answer for one in mine), return_exceptions=True
         )
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+        return found  # type: ignore[return-value]
 
     async def work(self) -> None:
         """Computes batches until it is cancelled."""
@@ -135,15 +143,13 @@ class Batcher(Generic[_Item, _Answer]):
         return alive[:count]
 
     async def _compute(self, batch: list[_Waiting[_Item, _Answer]]) -> None:
-        answers: Sequence[_Answer | Exception]
         try:
             answers = await self._run([one.item for one in batch])
         except Exception as error:
-            answers = [error] * len(batch)
+            for one in batch:
+                if not one.answer.done():
+                    one.answer.set_exception(error)
+            return
         for one, answer in zip(batch, answers, strict=True):
-            if one.answer.done():
-                continue  # Its caller has given up.
-            if isinstance(answer, Exception):
-                one.answer.set_exception(answer)
-            else:
+            if not one.answer.done():  # Its caller may have given up.
                 one.answer.set_result(answer)

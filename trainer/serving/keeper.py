@@ -7,39 +7,37 @@ import contextlib
 import gc
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import Any
 
+import numpy as np
 from absl import logging
 
 from trainer.serving import monitoring, servable, versions
 from trainer.serving.batcher import Batcher
 from trainer.serving.limits import Refusal
 
-# What loads a version: its folder, its number.
-Load = Callable[[str, int], servable.Servable]
+# What loads a version, from its folder.
+Load = Callable[[str], servable.Servable]
 
 AVAILABLE, LOADING, FAILED = "AVAILABLE", "LOADING", "END"
 
 
 class Active:
-    """A version that answers, with a batcher for each of its signatures."""
+    """A version that answers, with its batcher."""
 
     def __init__(
         self,
         source: versions.Version,
         model: servable.Servable,
-        batchers: dict[str, Batcher[Any, servable.Outputs]],
+        batcher: Batcher[np.ndarray, servable.Outputs],
     ) -> None:
-        """Starts its batchers, in the running event loop."""
+        """Starts the batcher, in the running event loop."""
         self.source = source
         self.model = model
-        self.batchers = batchers
+        self.batcher = batcher
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
-        self._work = [
-            asyncio.create_task(each.work()) for each in batchers.values()
-        ]
+        self._work = asyncio.create_task(batcher.work())
 
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
@@ -56,8 +54,7 @@ class Active:
     async def retire(self) -> None:
         """Stops it once its last request has been answered."""
         await self._unused.wait()
-        for task in self._work:
-            task.cancel()
+        self._work.cancel()
 
 
 class Keeper:
@@ -80,7 +77,7 @@ class Keeper:
         Args:
             place: Where the versions are.
             load: Takes its time, in a thread of its own.
-            activate: Gives a loaded version its batchers.
+            activate: Gives a loaded version its batcher.
             metrics: Hears of versions.
         """
         self.place = place
@@ -188,7 +185,7 @@ class Keeper:
         logging.info("Loading %s.", version.path)
         try:
             model = await loop.run_in_executor(
-                self._loader, self._load, version.path, version.number
+                self._loader, self._load, version.path
             )
         except Exception as error:
             if not isinstance(error, servable.LoadError):

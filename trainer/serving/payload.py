@@ -29,13 +29,11 @@ class PredictRequest:
     """What a body asks for.
 
     Attributes:
-        signature: Its name in the model.
         pictures: At least one.
         key: "instances" or "inputs": where the pictures were, and how the
             answer is laid out.
     """
 
-    signature: str
     pictures: Sequence[Picture]
     key: str
 
@@ -77,7 +75,7 @@ def parse(
             pictures.append(_decoded(value, where))
         else:
             pictures.append(_pixels(value, where, image_shape))
-    return PredictRequest(signature, pictures, key)
+    return PredictRequest(pictures, key)
 
 
 def render(

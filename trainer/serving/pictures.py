@@ -1,14 +1,11 @@
-"""Is this picture safe to compute? Found out before the model sees it.
-
-A picture goes the way that it would have gone into a data set
-(`input.transcode`): a photo is turned upright, what is transparent is laid over
-white, other formats than JPEG and PNG become PNG. What is no picture, or
-damaged, is refused with the same words.
-"""
+"""From the bytes that somebody has sent to pixels, or to what is wrong."""
 
 from __future__ import annotations
 
-from input import image_check, transcode
+import numpy as np
+
+from input import image_check
+from trainer import artefact_info, predict_pictures
 
 # Every scan of a progressive JPEG goes over the whole picture. Encoders write
 # about 10; a small file may have thousands. libjpeg-turbo's own limit for
@@ -19,27 +16,38 @@ _START_OF_SCAN = b"\xff\xda"
 UnreadableImageError = image_check.UnreadableImageError
 
 
-def checked(data: bytes, max_pixels: int) -> bytes:
-    """Returns the JPEG or PNG that the model is given for a picture.
+class Reader:
+    """Makes pixels of pictures, as trainer.predict does, with more caution.
 
-    Args:
-        data: As it was sent.
-        max_pixels: Width times height, at most; read from the header.
-
-    Raises:
-        UnreadableImageError: No image, damaged, or too large.
+    May be called in several threads at once.
     """
-    if image_check.kind(data) == "JPEG":
-        scans = data.count(_START_OF_SCAN)
-        if scans > _MAX_SCANS:
-            raise UnreadableImageError(
-                f"a JPEG of {scans:,} scans, more than {_MAX_SCANS}: "
-                "save it again in an image editor"
-            )
-    rules = transcode.Rules(max_pixels=max_pixels)
-    # The model decodes what stays; twice would be once too often.
-    return (
-        data
-        if transcode.check(data, rules)
-        else (transcode.store(data, rules).data)
-    )
+
+    def __init__(self, info: artefact_info.Info, max_pixels: int) -> None:
+        """Reads for one model.
+
+        Args:
+            info: Of the model: its decoder, and the shape of its images.
+            max_pixels: Width times height of a picture, at most; read from
+                its header.
+
+        Raises:
+            errors.ConfigError: The model has a decoder that is not Lockstep's.
+        """
+        self._reader = predict_pictures.Reader(
+            info.decoder(), info.image_shape, max_pixels
+        )
+
+    def __call__(self, data: bytes) -> np.ndarray:
+        """Returns uint8 [H, W, C] of an encoded picture.
+
+        Raises:
+            UnreadableImageError: No image, damaged, or too large.
+        """
+        if image_check.kind(data) == "JPEG":
+            scans = data.count(_START_OF_SCAN)
+            if scans > _MAX_SCANS:
+                raise UnreadableImageError(
+                    f"a JPEG of {scans:,} scans, more than {_MAX_SCANS}: "
+                    "save it again in an image editor"
+                )
+        return self._reader.pixels(data)

@@ -70,7 +70,11 @@ class Server:
         )
         self._keeper = keeper.Keeper(
             place,
-            functools.partial(servable.Servable, sizes=settings.batch_sizes),
+            functools.partial(
+                servable.Servable,
+                sizes=settings.batch_sizes,
+                max_pixels=settings.limits.max_pixels,
+            ),
             self._service.activate,
             metrics,
         )

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import Any, TypeVar
 
@@ -61,33 +61,22 @@ class Service:
     def activate(
         self, source: versions.Version, model: servable.Servable
     ) -> keeper.Active:
-        """Gives a loaded version its batchers."""
-        batchers: dict[str, Batcher[Any, servable.Outputs]] = {
-            signature: Batcher(
-                self._runner(model, signature), self._sizes, self._max_wait
-            )
-            for signature in servable.INPUTS
-        }
-        return keeper.Active(source, model, batchers)
+        """Gives a loaded version its batcher."""
 
-    def _runner(
-        self, model: servable.Servable, signature: str
-    ) -> Callable[
-        [list[Any]], Awaitable[Sequence[servable.Outputs | Exception]]
-    ]:
-        async def run(
-            items: list[Any],
-        ) -> Sequence[servable.Outputs | Exception]:
+        async def run(images: list[np.ndarray]) -> list[servable.Outputs]:
             began = time.perf_counter()
             loop = asyncio.get_running_loop()
             answers = await loop.run_in_executor(
-                self._model_thread, model.run, signature, items
+                self._model_thread, model.run, images
             )
-            self._metrics.batch_pictures.observe(len(items))
+            self._metrics.batch_pictures.observe(len(images))
             self._metrics.batch_seconds.observe(time.perf_counter() - began)
             return answers
 
-        return run
+        batcher: Batcher[np.ndarray, servable.Outputs] = Batcher(
+            run, self._sizes, self._max_wait
+        )
+        return keeper.Active(source, model, batcher)
 
     async def in_worker(
         self, function: Callable[..., _Result], *arguments: Any
@@ -101,7 +90,6 @@ class Service:
     async def answer(
         self,
         active: keeper.Active,
-        signature: str,
         items: Sequence[bytes | np.ndarray],
         key: str,
     ) -> list[servable.Outputs]:
@@ -109,8 +97,7 @@ class Service:
 
         Args:
             active: The version.
-            signature: One of servable.INPUTS.
-            items: The pictures.
+            items: The pictures, encoded, or uint8 [H, W, C].
             key: What they are called in messages: `key[3]`; a single picture
                 without a list has "".
 
@@ -121,11 +108,8 @@ class Service:
             Refusal: The queue is full, or a picture cannot be read.
         """
         with self._admitted(len(items)), active.used():
-            if signature == servable.ENCODED:
-                items = await self._checked(items, key)
-            answers = await active.batchers[signature].submit(items)
-        self._refuse_bad(answers, key)
-        return answers  # type: ignore[return-value]
+            images = await self._read(active, items, key)
+            return await active.batcher.submit(images)
 
     @contextlib.contextmanager
     def _admitted(self, count: int) -> Iterator[None]:
@@ -135,41 +119,47 @@ class Service:
         finally:
             self._queue.give(count)
 
-    async def _checked(self, items: Sequence[Any], key: str) -> list[bytes]:
-        found = await asyncio.gather(
-            *(
-                self.in_worker(pictures.checked, item, self.limits.max_pixels)
-                for item in items
-            ),
-            return_exceptions=True,
-        )
-        self._refuse_bad(found, key)
-        return found  # type: ignore[return-value]
-
-    def _refuse_bad(self, found: Sequence[object], key: str) -> None:
-        """Raises what went wrong, where something did.
+    async def _read(
+        self,
+        active: keeper.Active,
+        items: Sequence[bytes | np.ndarray],
+        key: str,
+    ) -> list[np.ndarray]:
+        """Returns the pixels of all pictures.
 
         Raises:
-            Refusal: Pictures cannot be read; it names the first of them.
-            Exception: What else has gone wrong.
+            Refusal: Some cannot be read; it names the first of them.
         """
-        bad = []
-        for index, one in enumerate(found):
-            if isinstance(
-                one, pictures.UnreadableImageError | servable.BadPictureError
-            ):
-                where = f"{key}[{index}]" if key else "The picture"
-                bad.append(f"{where}: {one}")
-            elif isinstance(one, BaseException):
-                raise one
-        if not bad:
-            return
-        self._metrics.refused_pictures.inc(len(bad))
-        more = len(bad) - _NAMED
-        listed = "; ".join(bad[:_NAMED])
-        raise Refusal(400, listed + (f"; and {more} more" if more > 0 else ""))
+        found = await asyncio.gather(
+            *(
+                self.in_worker(_pixels, active.model.read, item)
+                for item in items
+            )
+        )
+        bad = [
+            f"{key}[{index}]: {one}" if key else f"The picture: {one}"
+            for index, one in enumerate(found)
+            if isinstance(one, str)
+        ]
+        if bad:
+            self._metrics.refused_pictures.inc(len(bad))
+            more = f"; and {len(bad) - _NAMED} more" * (len(bad) > _NAMED)
+            raise Refusal(400, "; ".join(bad[:_NAMED]) + more)
+        return found  # type: ignore[return-value]
 
     def close(self) -> None:
         """Ends the threads, without waiting for them."""
         for threads in (self._model_thread, self._workers):
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _pixels(
+    read: Callable[[bytes], np.ndarray], item: bytes | np.ndarray
+) -> np.ndarray | str:
+    """Returns the pixels of a picture, or what is wrong with it."""
+    if isinstance(item, np.ndarray):
+        return item
+    try:
+        return read(item)
+    except pictures.UnreadableImageError as error:
+        return str(error)
