@@ -76,6 +76,9 @@ def test_readme_commands_work(workplace: pathlib.Path) -> None:
         if "trainer.main" in command and "--dry_run" not in command:
             # The commands are what is tested, not the training.
             arguments += ["--gin_param=train.duration='3 steps'"]
+        elif "trainer.export" in command:
+            # tests/trainer/test_export_docs.py has the default ones.
+            arguments += ["--formats=tflite_float32"]
         elif "trainer.evaluate" in command:
             arguments += ["--gin_param=train.duration='3 steps'"]
         python = {"python": sys.executable}
