@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import functools
 import logging as python_logging
 import os
 import signal
@@ -134,6 +135,7 @@ def check_writable(model_dir: str) -> None:
 def run(
     main: Callable[..., int | None],
     arguments: Sequence[str] | None = None,
+    own: flags.FlagValues | None = None,
     takes_arguments: bool = False,
 ) -> None:
     """Parses flags, calls `main` and exits with its code.
@@ -144,6 +146,8 @@ def run(
     Args:
         main: What the binary does.
         arguments: Those of the process unless given, its name first.
+        own: Flags of this binary alone, whose names others may have as well;
+            they are at their defaults again with each run.
         takes_arguments: Whether `main` is called with what is not a flag;
             otherwise that is a mistake.
     """
@@ -169,12 +173,21 @@ def run(
     for name in ("matplotlib", "tensorflow"):
         python_logging.getLogger(name).setLevel(python_logging.WARNING)
     argv = None if arguments is None else list(arguments)
+    own = own or flags.FlagValues()
+    own.unparse_flags()
+    flags.FLAGS.append_flag_values(own)
     try:
-        app.run(guarded, argv=argv, flags_parser=_parse_flags)
+        app.run(
+            guarded,
+            argv=argv,
+            flags_parser=functools.partial(_parse_flags, own),
+        )
     except SystemExit as end:
         if argv is None:
             _leave(end)
         raise
+    finally:
+        flags.FLAGS.remove_flag_values(own)
 
 
 def _leave(end: SystemExit) -> None:
@@ -191,12 +204,14 @@ def _leave(end: SystemExit) -> None:
     os._exit(end.code or 0)
 
 
-def _parse_flags(arguments: Sequence[str]) -> list[str]:
+def _parse_flags(own: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
     """Ends with code 0 after --help and 2, not absl's 1, on a wrong flag."""
-    for flag in (_GIN_FILE, _GIN_PARAM, MODEL_DIR):
+    shared = (_GIN_FILE.name, _GIN_PARAM.name, MODEL_DIR.name)
+    for name in (*shared, *own):
         flags.FLAGS.register_key_flag_for_module(
-            arguments[0], flags.FLAGS[flag.name]
+            arguments[0], flags.FLAGS[name]
         )
+    own.mark_as_parsed()
     if {"--help", "-h", "--helpshort", "-help"} & set(arguments):
         app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
     try:

@@ -35,46 +35,55 @@ from trainer import (
 )
 from trainer import recipe as recipe_lib
 
+# Of this binary alone: others have some of the names as well.
+FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
     "Folder for what is exported, made if missing; may be on gs://. Other "
     "versions of a SavedModel there stay.",
+    flag_values=FLAGS,
 )
 _FORMATS = flags.DEFINE_list(
     "formats",
     ["saved_model", "tflite_float32", "tflite_int8"],
     f"What to write, with commas between: {', '.join(export_formats.FORMATS)}.",
+    flag_values=FLAGS,
 )
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
     "A checkpoint, such as D/checkpoints/step-000001200. Default: the one in "
     "D/best, else the newest.",
+    flag_values=FLAGS,
 )
 _NAME = flags.DEFINE_string(
     "name",
     None,
     "Name of the model, as clients will call it: letters, digits, _ and -. "
     "Default: that of the folder --model_dir.",
+    flag_values=FLAGS,
 )
 _CALIBRATE = flags.DEFINE_bool(
     "calibrate",
     False,
     "Divide the logits by the temperature that the evaluation of this "
     "checkpoint has fitted.",
+    flag_values=FLAGS,
 )
 _EXAMPLES = flags.DEFINE_integer(
     "examples",
     256,
     "Examples of the split that artefacts are compared on.",
     lower_bound=1,
+    flag_values=FLAGS,
 )
 _CALIBRATION = flags.DEFINE_integer(
     "calibration_examples",
     128,
     "Training examples from which the scales of tflite_int8 are taken.",
     lower_bound=1,
+    flag_values=FLAGS,
 )
 _TOLERANCE = flags.DEFINE_multi_string(
     "tolerance",
@@ -86,6 +95,7 @@ _TOLERANCE = flags.DEFINE_multi_string(
         for name, found in export_formats.FORMATS.items()
     )
     + ".",
+    flag_values=FLAGS,
 )
 _AGREEMENT = flags.DEFINE_multi_string(
     "agreement",
@@ -97,6 +107,7 @@ _AGREEMENT = flags.DEFINE_multi_string(
         for name, found in export_formats.FORMATS.items()
     )
     + ".",
+    flag_values=FLAGS,
 )
 
 
@@ -249,5 +260,10 @@ def _report(model_dir: str, summary: bytes) -> None:
         logging.warning("The report of the run does not show it: %s", error)
 
 
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Runs as a command: see `cli.run`."""
+    cli.run(main, arguments, FLAGS)
+
+
 if __name__ == "__main__":
-    cli.run(main)
+    run()

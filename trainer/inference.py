@@ -154,6 +154,7 @@ def build(
             gradient_compression="none",
             ema_decay=None,
             warm_start=None,
+            progressive_resizing=(),
         ),
         engine.OneDevice(),
     )

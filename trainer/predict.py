@@ -13,6 +13,7 @@ number is said; 2 bad flag, or no such picture; 1 anything else.
 """
 
 import os
+from collections.abc import Sequence
 
 from absl import flags, logging
 
@@ -28,29 +29,46 @@ from trainer import (
     rundir,
 )
 
+# Of this binary alone: others have some of the names as well.
+FLAGS = flags.FlagValues()
 _MODEL = flags.DEFINE_string(
-    "model", None, "The model_dir of a run, or an export of it."
+    "model",
+    None,
+    "The model_dir of a run, or an export of it.",
+    flag_values=FLAGS,
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "File to write: .csv, .jsonl; may be on gs://."
+    "output",
+    None,
+    "File to write: .csv, .jsonl; may be on gs://.",
+    flag_values=FLAGS,
 )
 _FORMAT = flags.DEFINE_enum(
     "format",
     None,
     ["csv", "jsonl"],
     "Of --output. Default: as its name ends.",
+    flag_values=FLAGS,
 )
 _TOP = flags.DEFINE_integer(
     "top",
     5,
     "Classes of a row, the most likely first; all where there are fewer.",
     lower_bound=1,
+    flag_values=FLAGS,
 )
 _ALL = flags.DEFINE_bool(
-    "all_probabilities", False, "Write the probabilities of all classes, too."
+    "all_probabilities",
+    False,
+    "Write the probabilities of all classes, too.",
+    flag_values=FLAGS,
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 64, "Pictures that the network takes at once.", lower_bound=1
+    "batch_size",
+    64,
+    "Pictures that the network takes at once.",
+    lower_bound=1,
+    flag_values=FLAGS,
 )
 _MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels",
@@ -59,18 +77,21 @@ _MAX_PIXELS = flags.DEFINE_integer(
     "with an error.",
     lower_bound=1,
     upper_bound=transcode.MAX_PIXELS,
+    flag_values=FLAGS,
 )
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
     "Of a run: a checkpoint, such as D/checkpoints/step-000001200. Default: "
     "the one in D/best, else the newest.",
+    flag_values=FLAGS,
 )
 _CALIBRATE = flags.DEFINE_bool(
     "calibrate",
     False,
     "Of a run: divide the logits by the temperature that the evaluation of "
     "this checkpoint has fitted.",
+    flag_values=FLAGS,
 )
 
 
@@ -146,5 +167,10 @@ def _required() -> tuple[str, str]:
     return _OUTPUT.value, _MODEL.value.rstrip("/")
 
 
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Runs as a command: see `cli.run`."""
+    cli.run(main, arguments, FLAGS, takes_arguments=True)
+
+
 if __name__ == "__main__":
-    cli.run(main, takes_arguments=True)
+    run()

@@ -109,7 +109,10 @@ def read(
         reader: Called in as many threads as there are cores.
         ahead: How many results wait at most.
     """
-    with futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with (
+        transcode.quiet_pillow(),
+        futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+    ):
         waiting: collections.deque[
             tuple[str, futures.Future[np.ndarray | str]]
         ] = collections.deque()

@@ -16,6 +16,7 @@ from tests.trainer import tiny_run
 from tests.trainer.test_main import call
 from trainer import (
     archive,
+    artefacts,
     cli,
     export_saved_model,
     export_tflite,
@@ -56,17 +57,8 @@ def exports(run, tmp_path_factory) -> list[pathlib.Path]:
 
 
 def ask(model, output, *arguments) -> int:
-    binary = type("binary", (), {"main": staticmethod(predict.main)})
     return call(
-        binary, f"--model={model}", f"--output={output}", *map(str, arguments)
-    )
-
-
-@pytest.fixture(autouse=True)
-def takes_arguments(monkeypatch) -> None:
-    started = cli.run
-    monkeypatch.setattr(
-        cli, "run", lambda main, argv: started(main, argv, takes_arguments=True)
+        predict, f"--model={model}", f"--output={output}", *map(str, arguments)
     )
 
 
@@ -243,7 +235,7 @@ def test_a_stop_leaves_what_was_there(exports, pictures, tmp_path, monkeypatch):
     def stop(self, images):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predict.artefacts.Tflite, "probabilities", stop)
+    monkeypatch.setattr(artefacts.Tflite, "probabilities", stop)
     with pytest.raises(KeyboardInterrupt):
         ask(exports[1], output, pictures)
     assert output.read_text() == "earlier"
