@@ -1,5 +1,6 @@
 """The binaries as a user meets them: files, lines, exit codes."""
 
+import functools
 import json
 import pathlib
 import signal
@@ -30,8 +31,9 @@ def call(binary, *arguments: str) -> int:
     """Runs a binary in this process and returns its exit code."""
     with flagsaver.flagsaver():
         flags.FLAGS.unparse_flags()
+        run = getattr(binary, "run", functools.partial(cli.run, binary.main))
         with pytest.raises(SystemExit) as exit_:
-            cli.run(binary.main, ["binary", *arguments])
+            run(["binary", *arguments])
         flags.FLAGS(["binary"])
     return exit_.value.code or 0
 
@@ -332,7 +334,10 @@ def test_metrics_that_cannot_be_written_are_told(tmp_path) -> None:
         out.write("train", 1, {"loss": 1.0})
 
 
-@pytest.mark.parametrize("module", ["trainer.main", "trainer.evaluate"])
+@pytest.mark.parametrize(
+    "module",
+    ["trainer.main", "trainer.evaluate", "trainer.export", "trainer.predict"],
+)
 def test_help_explains_every_flag(module: str) -> None:
     answer = subprocess.run(
         [sys.executable, "-m", module, "--help"],
