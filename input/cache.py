@@ -218,7 +218,8 @@ class Cached(records.Split):
             stored = sum(infos[i].bytes for i in shards)
             return stored + examples * _STRING_BYTES
         height, width, channels = self.image_shape
-        return examples * (height * width * channels + _ROW_BYTES)
+        label_bytes = 4 * (self.label_classes or 0)
+        return examples * (height * width * channels + _ROW_BYTES + label_bytes)
 
 
 def aligned(shape: tuple[int, ...]) -> np.ndarray:

@@ -42,7 +42,7 @@ from input.progress import progress
 class _Kept(convert_sources.Picture):
     """A picture that stays, in memory: `encoded` are its bytes."""
 
-    encoded: bytes
+    encoded: bytes = b""
 
     def read(self) -> bytes:
         """Returns the encoded image."""
@@ -88,8 +88,16 @@ class _Pictures(Sequence[convert_sources.Picture]):
         parsed = record_check.parse(record or b"", self.fields)
         if parsed is None:
             raise OSError(f"{file.path} has changed at byte {offset:,}")
-        encoded, label, name = parsed
-        return _Kept(os.fsdecode(name), label, len(encoded), file.path, encoded)
+        encoded = parsed.encoded
+        labels = parsed.labels
+        return _Kept(
+            os.fsdecode(parsed.name),
+            labels if self.fields.multi_label else labels[0],
+            len(encoded),
+            file.path,
+            parsed.slices,
+            encoded=encoded,
+        )
 
 
 def kept(found: examine.Examination, exact: duplicates.Groups) -> np.ndarray:
@@ -152,7 +160,12 @@ def write(
             )
         convert_outcome.checked_unreadable(results, 0)
         shards = convert_outcome.without_empty(results, place)
-        info = convert_outcome.describe(shards, class_names)
+        info = convert_outcome.describe(
+            shards,
+            class_names,
+            multi_label=of.fields.multi_label,
+            slice_columns={} if of.info is None else of.info.slice_columns,
+        )
         dataset.save(info, place)
     return info
 
@@ -190,6 +203,7 @@ def _written(
         plans,
         place,
         num_classes,
+        slice_columns=of.fields.slice_columns,
         rules=transcode.Rules(),
         workers=workers,
         advance=advance,

@@ -245,7 +245,7 @@ def _copy(
 
 
 def _check_labels(pictures: list[Picture], classes: int) -> None:
-    wrong = [p for p in pictures if not 0 <= p.label < classes]
+    wrong = [p for p in pictures if not 0 <= p.classes[0] < classes]
     if wrong:
         raise DataError(
             f"{len(wrong):,} labels are outside of 0 .. {classes - 1}, the "

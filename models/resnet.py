@@ -34,6 +34,7 @@ def small_resnet(
     depth: int = 20,
     width: int = 16,
     zero_last_gamma: bool = True,
+    dropout: float = 0.0,
     stochastic_depth: float = 0.0,
 ) -> keras.Model:
     """Builds the ResNet of the paper's CIFAR-10 experiments (section 4.2).
@@ -49,6 +50,7 @@ def small_resnet(
         depth: 6n + 2; the paper has 20, 32, 44, 56 and 110.
         width: Channels of the first stage, doubled in each of the next two.
         zero_last_gamma: Whether residual branches begin as zero.
+        dropout: Share in [0, 1) of the features dropped before the classifier.
         stochastic_depth: Share in [0, 1) of the examples that go without the
             last residual branch; less for those before.
 
@@ -82,7 +84,7 @@ def small_resnet(
                 drop_rate=next(rates),
                 name=f"stage{stage + 1}_block{block + 1}",
             )
-    return _classifier(image, x, num_classes, f"small_resnet_{depth}")
+    return _classifier(image, x, num_classes, dropout, f"small_resnet_{depth}")
 
 
 def resnet(
@@ -92,6 +94,7 @@ def resnet(
     depth: int = 50,
     width: int = 64,
     zero_last_gamma: bool = True,
+    dropout: float = 0.0,
     stochastic_depth: float = 0.0,
 ) -> keras.Model:
     """Builds the ImageNet ResNet, version 1.5.
@@ -106,6 +109,7 @@ def resnet(
         depth: 18, 34, 50, 101 or 152.
         width: Channels of the first stage, doubled in each of the next three.
         zero_last_gamma: Whether residual branches begin as zero.
+        dropout: Share in [0, 1) of the features dropped before the classifier.
         stochastic_depth: Share in [0, 1) of the examples that go without the
             last residual branch; less for those before.
 
@@ -139,7 +143,7 @@ def resnet(
                 drop_rate=next(rates),
                 name=f"stage{stage + 1}_block{block + 1}",
             )
-    return _classifier(image, x, num_classes, f"resnet_{depth}")
+    return _classifier(image, x, num_classes, dropout, f"resnet_{depth}")
 
 
 def _check_width(width: int) -> None:
@@ -248,8 +252,11 @@ def _convolution(
 
 
 def _classifier(
-    image: keras.KerasTensor, x: keras.KerasTensor, num_classes: int, name: str
+    image: keras.KerasTensor,
+    x: keras.KerasTensor,
+    num_classes: int,
+    dropout: float,
+    name: str,
 ) -> keras.Model:
-    # In float32: the mean over all positions is where half precision hurts.
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    return keras.Model(image, ends.logits(x, num_classes), name=name)
+    logits = ends.classifier(x, num_classes, dropout)
+    return keras.Model(image, logits, name=name)

@@ -16,9 +16,11 @@ from trainer import duration as duration_lib
 from trainer import (
     errors,
     losses,
+    metric_checks,
     optimizers,
     progressive,
     recipe_checks,
+    scoring,
 )
 from trainer import phases as phases_lib
 from trainer import precision as precision_lib
@@ -80,9 +82,12 @@ class Recipe:
         keep_checkpoints: How many of the newest are kept, at least 1.
         keep_every: Besides, one of each such period is kept for good, such as
             "10 epochs"; None: only the newest.
-        best_metric: Of `eval_data`: the best checkpoint by it is in best/.
+        metrics: Which metrics an evaluation has.
+        best_metric: Of `eval_data`: the best checkpoint by it is in best/, see
+            docs/evaluation.md; `auto`: `top_1_accuracy`, or of multi-label
+            data `average_precision_macro`.
         best_direction: Whether `max` or `min` is best; `auto`: the least
-            `loss`, the most of anything else.
+            of a loss or an error, the most of anything else.
         early_stopping: Ends training when `best_metric` has not become better
             for so long, such as "10 epochs"; None: never.
         warm_start: Start from the weights of another run, its model_dir or one
@@ -134,7 +139,8 @@ class Recipe:
     evaluate_every: str | None = "1 epoch"
     keep_checkpoints: int = 3
     keep_every: str | None = None
-    best_metric: best_lib.Metric = "top_1_accuracy"
+    metrics: scoring.Scoring = scoring.Scoring()
+    best_metric: str = "auto"
     best_direction: best_lib.Direction = "auto"
     early_stopping: str | None = None
     warm_start: str | None = None
@@ -160,6 +166,7 @@ class Recipe:
             )
         self.stages  # noqa: B018 - the same
         self.spans  # noqa: B018 - the same
+        self.kept_metric  # noqa: B018 - the same
         recipe_checks.check_data(self)
 
     @property
@@ -171,6 +178,17 @@ class Recipe:
     def classes(self) -> int:
         """Outputs of the network."""
         return self.num_classes or len(self.train_data.source.info.class_names)
+
+    @property
+    def kept_metric(self) -> str:
+        """The name of the metric that decides which checkpoint is the best."""
+        return metric_checks.best_metric(
+            self.best_metric,
+            self.metrics,
+            self.eval_data,
+            self.train_data.source.info,
+            self.classes,
+        )
 
     @property
     def horizon(self) -> duration_lib.Horizon:

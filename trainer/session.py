@@ -15,14 +15,16 @@ from trainer import (
     errors,
     evaluation,
     loop,
+    metric_checks,
     objective,
-    optimizers,
+    param_groups,
     phases,
     precision,
     preprocessing,
     progressive,
     recipe,
     step,
+    updater,
 )
 from trainer import features as features_lib
 from trainer import state as state_lib
@@ -164,6 +166,7 @@ class Session:
             preprocess,
             self.recipe.loss,
             self.recipe.global_batch_size,
+            self.recipe.metrics,
         )
 
     def _train_step(self, phase: phases.Span) -> step.TrainStep:
@@ -241,6 +244,8 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
         raise errors.ConfigError(f"train.{error}") from error
     _check_mixing(chosen, on)
     _check_augment(chosen)
+    info = chosen.train_data.source.info
+    metric_checks.check_loss(info, chosen.loss)
     if (
         chosen.jit_compile
         and chosen.batch_norm == "sync"
@@ -286,13 +291,22 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
 
 def _updater(
     model: keras.Model, freezing: freezing_lib.Freezing, phase: phases.Span
-) -> optimizers.Updater:
+) -> updater.Updater:
     """Returns the optimizer's slots for what learns in a phase."""
+    chosen = phase.optimizer
     try:
         freezing.apply(phase.trainable, phase.freeze_batch_norm)
+        weights = model.trainable_variables
+        treatments = param_groups.treatments(
+            model,
+            weights,
+            weight_decay=chosen.weight_decay,
+            groups=chosen.groups,
+            layer_decay=chosen.layer_decay,
+        )
     except ValueError as error:
         raise errors.ConfigError(f"train.{error}") from error
-    return optimizers.Updater(phase.optimizer, model.trainable_variables)
+    return updater.Updater(chosen, weights, treatments)
 
 
 def _check_mixing(chosen: recipe.Recipe, on: engine.Engine) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from models import layers, summary
-from trainer import ema, history, optimizers, precision
+from trainer import ema, history, precision
+from trainer import updater as updater_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +29,14 @@ class TrainState:
 
     step: tf.Variable
     model: keras.Model
-    updaters: Sequence[optimizers.Updater]
+    updaters: Sequence[updater_lib.Updater]
     loss_scale: precision.LossScale
     history: history.History
     average: ema.Average | None = None
     phase: int = 0
 
     @property
-    def updater(self) -> optimizers.Updater:
+    def updater(self) -> updater_lib.Updater:
         """The optimizer's slots in this phase, with the weights that learn."""
         return self.updaters[self.phase]
 
@@ -111,7 +112,7 @@ class TrainState:
 
 def create(
     model: keras.Model,
-    updaters: Sequence[optimizers.Updater],
+    updaters: Sequence[updater_lib.Updater],
     number_format: precision.Precision,
     ema_decay: float | None = None,
 ) -> TrainState:
