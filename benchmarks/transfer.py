@@ -149,7 +149,7 @@ def _row(name: str, folder: pathlib.Path, bar: tqdm.tqdm) -> list[str]:
     found.sort(key=lambda result: result.correct)
     shares = [result.correct / result.examples for result in found]
     middle = found[(len(found) - 1) // 2]
-    low, high = results.wilson_interval(middle.correct, middle.examples)
+    low, high = middle.intervals["top_1_accuracy"]
     return [
         name,
         f"{middle.correct / middle.examples:.2%}",
