@@ -10,7 +10,6 @@ steps with each remedy of docs/imbalance.md, and evaluates on the test split,
 which is whole: 1,000 pictures of each class. Prints Markdown; about 30 minutes.
 """
 
-import gzip
 import pathlib
 import statistics
 import subprocess
@@ -22,12 +21,11 @@ import numpy as np
 import tqdm
 from absl import app, flags
 
-from benchmarks import tables
-from input import convert_sources
+from benchmarks import fashion_mnist, tables
 from trainer import results
 
 _DATA = flags.DEFINE_string(
-    "data", "/usr/share/datasets/fashion-mnist", "Folder of the idx files."
+    "data", fashion_mnist.FOLDER, "Folder of the idx files."
 )
 _RATIO = flags.DEFINE_float(
     "ratio",
@@ -73,7 +71,9 @@ def main(arguments: Sequence[str]) -> None:
     conditions = tables.conditions()
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        sizes = write(pathlib.Path(_DATA.value), folder / "idx", _RATIO.value)
+        pictures = fashion_mnist.read(_DATA.value)
+        sizes = skewed(pictures.sizes, _RATIO.value)
+        fashion_mnist.write(pictures, sizes, folder / "idx")
         _run(
             "input.convert",
             "--source=idx",
@@ -98,50 +98,10 @@ def main(arguments: Sequence[str]) -> None:
     )
 
 
-def write(
-    source: pathlib.Path, folder: pathlib.Path, ratio: float
-) -> list[int]:
-    """Writes idx files with fewer training pictures.
-
-    Args:
-        source: Folder of the four idx files of the MNIST family.
-        folder: Written; it must not be there.
-        ratio: Size of class 0 to that of the last class.
-
-    Returns:
-        Training pictures of each class.
-    """
-    found = convert_sources.read_idx(str(source)).splits
-    labels = np.array([picture.label for picture in found["train"]])
-    largest = np.bincount(labels)
-    share = ratio ** -np.linspace(0, 1, len(largest))
-    sizes = np.maximum(1, np.round(largest * share)).astype(int)
-    # How many of its class come before each picture.
-    before = np.zeros_like(labels)
-    for label in range(len(sizes)):
-        mine = labels == label
-        before[mine] = np.arange(mine.sum())
-    kept = np.flatnonzero(before < sizes[labels])
-    folder.mkdir()
-    for split, prefix, numbers in (
-        ("train", "train", kept.tolist()),
-        ("test", "t10k", range(len(found["test"]))),
-    ):
-        pictures = [found[split][i] for i in numbers]
-        pixels = np.stack([np.asarray(p.origin)[..., 0] for p in pictures])
-        write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", pixels)
-        write_idx(
-            folder / f"{prefix}-labels-idx1-ubyte.gz",
-            np.array([picture.label for picture in pictures], np.uint8),
-        )
-    return sizes.tolist()
-
-
-def write_idx(path: pathlib.Path, values: np.ndarray) -> None:
-    """Writes uint8 values as a gzipped idx file."""
-    header = np.array([0x0800 + values.ndim, *values.shape], ">u4")
-    with gzip.open(path, "wb", compresslevel=1) as file:
-        file.write(header.tobytes() + values.tobytes())
+def skewed(sizes: np.ndarray, ratio: float) -> list[int]:
+    """Returns what to keep of classes: the first whole, the last least."""
+    share = ratio ** -np.linspace(0, 1, len(sizes))
+    return np.maximum(1, np.round(sizes * share)).astype(int).tolist()
 
 
 def _row(name: str, folder: pathlib.Path, bar: tqdm.tqdm) -> list[str]:

@@ -36,6 +36,7 @@ def finish(
     batch_size: int,
     image_shape: tuple[int, int, int],
     stage: str,
+    label_classes: int | None = None,
 ) -> tf.data.Dataset:
     """Holds batches against the contract, and makes them ahead, in order.
 
@@ -44,13 +45,13 @@ def finish(
         batch_size: Rows of each.
         image_shape: Height, width and channels.
         stage: What made them, for the message.
+        label_classes: Of multi-label data the number of classes.
 
     Raises:
         ValueError: They are not as `spec.batch_spec` says.
     """
-    spec.check(
-        batches.element_spec, spec.batch_spec(batch_size, image_shape), stage
-    )
+    expected = spec.batch_spec(batch_size, image_shape, label_classes)
+    spec.check(batches.element_spec, expected, stage)
     return ordered(batches)
 
 

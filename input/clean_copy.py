@@ -12,7 +12,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from typing import overload
 
@@ -43,7 +42,7 @@ from input.progress import progress
 class _Kept(convert_sources.Picture):
     """A picture that stays, in memory: `encoded` are its bytes."""
 
-    encoded: bytes
+    encoded: bytes = b""
 
     def read(self) -> bytes:
         """Returns the encoded image."""
@@ -89,8 +88,16 @@ class _Pictures(Sequence[convert_sources.Picture]):
         parsed = record_check.parse(record or b"", self.fields)
         if parsed is None:
             raise OSError(f"{file.path} has changed at byte {offset:,}")
-        encoded, label, name = parsed
-        return _Kept(os.fsdecode(name), label, len(encoded), file.path, encoded)
+        encoded = parsed.encoded
+        labels = parsed.labels
+        return _Kept(
+            os.fsdecode(parsed.name),
+            labels if self.fields.multi_label else labels[0],
+            len(encoded),
+            file.path,
+            parsed.slices,
+            encoded=encoded,
+        )
 
 
 def kept(found: examine.Examination, exact: duplicates.Groups) -> np.ndarray:
@@ -145,14 +152,20 @@ def write(
     class_names = _class_names(of, found)
     stage = remote.published if gcs.is_remote(output) else staging.staged
     with stage(output, overwrite=overwrite) as place:
-        _check_room(found, place)
+        size = sum(file.bytes for file in found.files)
+        staging.check_room(size, place, "fix")
         with progress(int(stays.sum()), "images") as advance:
             results = _written(
                 of, found, stays, place, len(class_names), workers, advance
             )
         convert_outcome.checked_unreadable(results, 0)
         shards = convert_outcome.without_empty(results, place)
-        info = convert_outcome.describe(shards, class_names)
+        info = convert_outcome.describe(
+            shards,
+            class_names,
+            multi_label=of.fields.multi_label,
+            slice_columns={} if of.info is None else of.info.slice_columns,
+        )
         dataset.save(info, place)
     return info
 
@@ -190,6 +203,7 @@ def _written(
         plans,
         place,
         num_classes,
+        slice_columns=of.fields.slice_columns,
         rules=transcode.Rules(),
         workers=workers,
         advance=advance,
@@ -213,15 +227,4 @@ def _check_not_empty(found: examine.Examination, stays: np.ndarray) -> None:
         raise errors.DataError(
             f"--fix: split {empty[0]!r} would be empty: no record of it can "
             "stay. Nothing is written."
-        )
-
-
-def _check_room(found: examine.Examination, place: str) -> None:
-    size = sum(file.bytes for file in found.files)
-    free = shutil.disk_usage(place).free
-    if size > free:
-        raise errors.UsageError(
-            f"--fix: the disk of {os.path.dirname(place)} has "
-            f"{free / 1e6:,.1f} MB free, but the copy may take "
-            f"{size / 1e6:,.1f} MB. Make room, or give a folder elsewhere."
         )

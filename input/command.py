@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import tensorflow as tf
 from absl import flags
 
-from input import errors, staging
+from input import errors, files, staging
 
 # Default, least value, greatest value, text.
 Number = tuple[int | None, int | None, int | None, str]
@@ -90,3 +90,23 @@ def run(
         return fail(f"interrupted by {e}. {after_failure}".rstrip(), 1)
     except (OSError, tf.errors.OpError) as e:
         return fail(f"{e}. {after_failure}" if after_failure else e, 1)
+
+
+def write_output(flag: str, path: str, content: bytes) -> None:
+    """Writes what a command was asked for to a file, whole or not at all.
+
+    Args:
+        flag: That gave the path.
+        path: Local or remote.
+        content: Of the file.
+
+    Raises:
+        errors.UsageError: It cannot be written.
+    """
+    try:
+        files.write_atomically(path, content)
+    except (OSError, tf.errors.OpError) as e:
+        raise errors.UsageError(
+            f"--{flag}={path} cannot be written: {e}. Make room, or name a "
+            "file in a folder of yours."
+        ) from e

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from input import augment, records, spec, threads
 from input import mixing as mixing_lib
@@ -30,7 +28,7 @@ class Example:
     """A picture, as it is and as it is seen.
 
     Attributes:
-        name: Of its class.
+        name: Of its class; of multi-label data of all it has, "cat, dog".
         stored: uint8 [height, width, channels], the whole picture.
         seen: uint8 [variants, height, width, channels], after decoding, crop,
             augmentation and mixing, but before normalisation.
@@ -89,7 +87,7 @@ def make(
             for variant, batch in enumerate(decoded)
         ]
         names = [
-            data.source.info.class_names[int(example[spec.LABEL])]
+            _name(data.source.info.class_names, example[spec.LABEL].numpy())
             for example in decoded[0]
         ]
         return [
@@ -108,6 +106,16 @@ def make(
                 zip(names, pairs, strict=True)
             )
         ]
+
+
+def _name(class_names: Sequence[str], label: np.ndarray) -> str:
+    """Returns the class of an example, or all that it has: "cat, dog"."""
+    if not label.ndim:
+        return class_names[int(label)]
+    return (
+        ", ".join(class_names[i] for i in np.flatnonzero(label).tolist())
+        or "none"
+    )
 
 
 def _mixed(name: str, partner: str, share: float) -> str:
@@ -187,6 +195,10 @@ def _whole(data: records.Split, record: tf.Tensor) -> np.ndarray:
 
 def png(examples: Sequence[Example]) -> bytes:
     """Returns the sheet: a row for each example, what is stored first."""
+    # Only who draws waits for matplotlib, not each process of a training.
+    from matplotlib.backends import backend_agg
+    from matplotlib.figure import Figure
+
     variants = len(examples[0].seen)
     step = _TILE + _GAP
     # Below a picture of mixed classes it says which.
@@ -235,7 +247,8 @@ def png(examples: Sequence[Example]) -> bytes:
         # A class whose name needs another font: boxes are better than nothing.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         # Without the version of matplotlib: the same pictures, the same bytes.
-        FigureCanvasAgg(figure).print_png(written, metadata={"Software": None})
+        drawn = backend_agg.FigureCanvasAgg(figure)
+        drawn.print_png(written, metadata={"Software": None})
     return written.getvalue()
 
 

@@ -91,8 +91,8 @@ def convert(request: Request) -> Conversion:
         _check_not_empty(splits)
         if request.max_side is None:  # else it may take far less
             size = sum(p.size for pictures in splits.values() for p in pictures)
-            convert_places.check_room(size, place)
-        results = _write(splits, len(source.class_names), request, place)
+            staging.check_room(size, place)
+        results = _write(splits, source, request, place)
         for path in source.scratch:
             os.remove(path)
         unreadable = convert_outcome.checked_unreadable(
@@ -100,7 +100,12 @@ def convert(request: Request) -> Conversion:
         )
         changes = convert_outcome.changes(results)
         kept = convert_outcome.without_empty(results, place)
-        info = convert_outcome.describe(kept, source.class_names)
+        info = convert_outcome.describe(
+            kept,
+            source.class_names,
+            multi_label=source.multi_label,
+            slice_columns=source.slice_columns,
+        )
         dataset.save(info, place)
     convert_outcome.warn_of_absent_classes(info)
     return Conversion(
@@ -153,6 +158,8 @@ def _read(request: Request, places: Places, folder: str, place: str) -> Source:
                 os.path.abspath(request.root or os.path.dirname(request.input)),
             ),
             class_names=request.class_names,
+            multi_label=request.multi_label,
+            slice_columns=request.slice_columns,
         )
     return convert_tfds.read_tfds(
         name="" if folder else request.input,
@@ -183,7 +190,7 @@ def _check_not_empty(splits: Mapping[str, Sequence[Picture]]) -> None:
 
 def _write(
     splits: Mapping[str, Sequence[Picture]],
-    num_classes: int,
+    source: Source,
     request: Request,
     place: str,
 ) -> list[record_writer.ShardResult]:
@@ -212,7 +219,8 @@ def _write(
         return record_writer.write_shards(
             plans,
             place,
-            num_classes,
+            len(source.class_names),
+            slice_columns=tuple(source.slice_columns),
             rules=transcode.Rules(request.max_pixels, request.max_side),
             workers=request.workers or available_cpus(),
             advance=advance,

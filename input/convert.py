@@ -113,6 +113,8 @@ _NUMBER_FLAGS: dict[str, command.Number] = {
     ),
 }
 _BOOLEAN_FLAGS = {
+    "multi_label": "Whether a label of --source=csv is any number of classes, "
+    "with | between them: cat|dog. An empty one is none of them.",
     "overwrite": "Whether to replace the output if it holds something. It "
     "stays as it is until the new data set is complete.",
     "help": "Show this.",
@@ -161,6 +163,13 @@ def _define_flags() -> flags.FlagValues:
         "sorted.",
         flag_values=values,
     )
+    flags.DEFINE_list(
+        "slice_columns",
+        [],
+        "Columns of a csv file to keep, such as camera,site: evaluation then "
+        "says how good a network is for each of their values. Default: none.",
+        flag_values=values,
+    )
     return values
 
 
@@ -179,6 +188,8 @@ def _request(values: flags.FlagValues) -> Request:
         allow_unreadable=values.allow_unreadable,
         workers=values.workers,
         class_names=tuple(values.class_names),
+        multi_label=values.multi_label,
+        slice_columns=tuple(values.slice_columns),
         max_side=values.max_side,
         max_pixels=values.max_pixels,
     )
@@ -229,7 +240,12 @@ def _summary(source: str, result: Conversion) -> str:
             *splits,
             *left_out,
             *changed,
-            f"  {info.num_classes} classes: {names}",
+            f"  {info.num_classes} classes: {names}"
+            + "; an image has any number of them" * info.multi_label,
+            *(
+                f"  slices by {column}: {', '.join(values)}"
+                for column, values in info.slice_columns.items()
+            ),
             f"  {kind} {info.image_format.upper()}, width x height {sizes}, "
             f"{size / 1e6:,.1f} MB",
             f"  {result.seconds:.1f} seconds, "

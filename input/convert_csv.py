@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
 from absl import logging
 
+from input import slice_columns as slice_columns_lib
 from input.convert_folder import SPLIT_NAMES
 from input.convert_sources import DEFAULT_SPLIT, Picture, Source
 from input.errors import DataError
@@ -16,6 +19,7 @@ from input.manifest import Manifest, Row
 _NAMES_IN_MESSAGE = 20
 _MOST_CLASSES = 1_000_000
 _DIGITS = 9
+_BETWEEN = "|"
 
 
 def read_csv(
@@ -25,6 +29,8 @@ def read_csv(
     *,
     aliases: Sequence[str] = (),
     class_names: Sequence[str] = (),
+    multi_label: bool = False,
+    slice_columns: Sequence[str] = (),
 ) -> Source:
     """Reads a manifest: the columns path, label and, if wanted, split.
 
@@ -39,16 +45,30 @@ def read_csv(
         aliases: Other names of `root` that paths may begin with.
         class_names: Names of the labels 0, 1, ...; if empty, the names found,
             sorted, or the numbers themselves.
+        multi_label: Whether a label is any number of classes, with `|`
+            between them.
+        slice_columns: Columns to keep with the pictures.
 
     Raises:
         DataError: Lines are wrong; the message lists them with their numbers.
     """
-    reader = Manifest(manifest, (root, *aliases))
+    columns = [column.strip().lower() for column in slice_columns]
+    reader = Manifest(
+        manifest,
+        (root, *aliases),
+        slice_columns=columns,
+        empty_labels=multi_label,
+    )
     rows = list(reader.rows(data))
-    names, labels = _labels(reader, rows, class_names)
+    labels: Sequence[int | tuple[int, ...]]
+    if multi_label:
+        names, labels = _label_sets(reader, rows, class_names)
+    else:
+        names, labels = _labels(reader, rows, class_names)
     splits: dict[str, list[Picture]] = {}
-    for row, label in zip(rows, labels, strict=True):
-        picture = Picture(row.path, label, row.size, root)
+    for number, row in enumerate(rows):
+        label = labels[number]
+        picture = Picture(row.path, label, row.size, root, row.slices)
         splits.setdefault(row.split, []).append(picture)
     reader.finish()
     _check_splits(manifest, splits, names)
@@ -57,7 +77,36 @@ def read_csv(
         splits={split: splits[split] for split in order if split in splits},
         class_names=names,
         default_split="" if reader.has_splits else DEFAULT_SPLIT,
+        multi_label=multi_label,
+        slice_columns=slice_columns_lib.values(
+            columns, (row.slices for row in rows)
+        ),
     )
+
+
+def _label_sets(
+    reader: Manifest, rows: Sequence[Row], class_names: Sequence[str]
+) -> tuple[tuple[str, ...], list[tuple[int, ...]]]:
+    """Returns the class names and the labels of each row, ascending."""
+    # A row for each class of a row: they are read like those of one class.
+    single: list[Row] = []
+    counts = []
+    for row in rows:
+        parts = [part.strip() for part in row.label.split(_BETWEEN)]
+        parts = [] if parts == [""] else parts
+        if "" in parts:
+            reader.complain(
+                row.line, f"label {row.label!r} has an empty class in it"
+            )
+            parts = [part for part in parts if part]
+        single += (dataclasses.replace(row, label=part) for part in parts)
+        counts.append(len(parts))
+    names, labels = _labels(reader, single, class_names)
+    ends = itertools.accumulate(counts)
+    return names, [
+        tuple(sorted(set(labels[end - count : end])))
+        for end, count in zip(ends, counts, strict=True)
+    ]
 
 
 def _labels(
@@ -156,9 +205,9 @@ def _check_splits(
             f"{manifest}: found {len(names)} class(es) "
             f"({', '.join(names)}), but at least 2 are needed."
         )
-    known = {picture.label for picture in splits["train"]}
+    known = {i for picture in splits["train"] for i in picture.classes}
     for split, pictures in splits.items():
-        unknown = {p.label for p in pictures} - known
+        unknown = {i for p in pictures for i in p.classes} - known
         if unknown:
             raise DataError(
                 f"{manifest}: the split {split!r} has classes that are missing "

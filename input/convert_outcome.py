@@ -80,6 +80,9 @@ def without_empty(
 def describe(
     results: Mapping[str, Sequence[ShardResult]],
     class_names: tuple[str, ...],
+    *,
+    multi_label: bool = False,
+    slice_columns: Mapping[str, tuple[str, ...]] | None = None,
 ) -> dataset.DatasetInfo:
     """Makes dataset.json's contents of what was written."""
     everything = Tally.empty(len(class_names))
@@ -112,6 +115,8 @@ def describe(
         ),
         smallest_image=smallest,
         largest_image=largest,
+        multi_label=multi_label,
+        slice_columns=slice_columns or {},
     )
 
 

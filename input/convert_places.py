@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 
 from absl import logging
 
@@ -87,26 +86,6 @@ def check(request: Request) -> Places:
             "source. Give an output outside the input."
         )
     return Places(output, folder)
-
-
-def check_room(size: int, place: str) -> None:
-    """Finds a disk that is too small before hours of work, not after.
-
-    Args:
-        size: Bytes to be written.
-        place: A folder on the disk.
-
-    Raises:
-        UsageError: It has less.
-    """
-    free = shutil.disk_usage(place).free
-    if size > free:
-        raise UsageError(
-            f"--output: the disk of {os.path.dirname(place)} has "
-            f"{free / 1e6:,.1f} MB free, but the images take "
-            f"{size / 1e6:,.1f} MB. Make room, or give a folder elsewhere; "
-            "what is uploaded to gs:// is first written to TMPDIR."
-        )
 
 
 def _of_manifest(request: Request, output: str) -> Places:

@@ -33,11 +33,14 @@ class Request:
         workers: Shards written at the same time; None takes one per CPU.
         class_names: Names of the labels of `idx` and `csv`; empty for 0..9, or
             what the manifest says.
+        multi_label: Of `csv`: whether a label is any number of classes, with
+            `|` between them.
+        slice_columns: Of `csv`: columns to keep, to evaluate by.
         max_side: Longer side of what is stored, pixels; None keeps all.
         max_pixels: Width times height of an image that is read.
 
     Raises:
-        UsageError: `source` is not one of `SOURCES`.
+        UsageError: `source` is not one of `SOURCES`, or a field is not of it.
     """
 
     source: str
@@ -53,6 +56,8 @@ class Request:
     allow_unreadable: int = 0
     workers: int | None = None
     class_names: tuple[str, ...] = ()
+    multi_label: bool = False
+    slice_columns: tuple[str, ...] = ()
     max_side: int | None = None
     max_pixels: int = transcode.MAX_PIXELS
 
@@ -63,3 +68,10 @@ class Request:
                 f"--source{problem or ' is missing'}. Give one of: "
                 f"{', '.join(SOURCES)}."
             )
+        for name in ("multi_label", "slice_columns"):
+            if getattr(self, name) and self.source != "csv":
+                raise UsageError(
+                    f"--{name} is for --source=csv, not --source="
+                    f"{self.source}. Leave it out, or list the pictures in a "
+                    "csv file."
+                )

@@ -48,16 +48,23 @@ class Picture:
 
     Attributes:
         name: Path relative to the source, with `/`; unique in the source.
-        label: Class, from 0.
+        label: Class, from 0; of multi-label data the classes, ascending.
         size: Bytes it takes, about; shards are planned with it.
         origin: The folder that `name` is relative to, or where else the file
             is, or the pixels, uint8 [H, W, 1].
+        slices: Values of the source's `slice_columns`.
     """
 
     name: str
-    label: int
+    label: int | tuple[int, ...]
     size: int
     origin: str | Extent | np.ndarray
+    slices: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Its class, or all that it has."""
+        return self.label if isinstance(self.label, tuple) else (self.label,)
 
     def read(self) -> bytes:
         """Returns the file as found, or the pixels as PNG.
@@ -87,6 +94,9 @@ class Source:
             the source has splits of its own.
         skipped: Files that are no pictures, each as "path: reason".
         scratch: Files to be removed once all pictures are read.
+        multi_label: Whether a picture has any number of classes, 0 too.
+        slice_columns: Columns that pictures are told apart by, with their
+            values.
     """
 
     splits: Mapping[str, Sequence[Picture]]
@@ -94,6 +104,10 @@ class Source:
     default_split: str = ""
     skipped: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
+    multi_label: bool = False
+    slice_columns: Mapping[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=dict
+    )
 
 
 def read_digits() -> Source:

@@ -142,13 +142,17 @@ def stratified(
     gets one more is decided by what the earlier classes left owing, so the
     whole split has its fraction too, even when every class is tiny. `train`,
     if it is among them, gets at least one picture of every class.
+
+    Of multi-label data each combination of classes is divided like a class,
+    the most frequent first.
     """
-    by_class: dict[int, list[Picture]] = {}
+    by_class: dict[tuple[int, ...], list[Picture]] = {}
     for picture in pictures:
-        by_class.setdefault(picture.label, []).append(picture)
+        by_class.setdefault(picture.classes, []).append(picture)
     splits: dict[str, list[Picture]] = {name: [] for name in fractions}
     owed = dict.fromkeys(fractions, Fraction(0))
-    for label in sorted(by_class):
+    in_train: set[int] = set()
+    for label in _order(by_class):
         members = shuffled(by_class[label], seed, "split")
         counts = {name: int(len(members) * f) for name, f in fractions.items()}
         for name, fraction in fractions.items():
@@ -157,16 +161,27 @@ def stratified(
         for name in by_debt[: len(members) - sum(counts.values())]:
             counts[name] += 1
             owed[name] -= 1
-        if counts.get("train") == 0:
+        if counts.get("train") == 0 and not in_train.issuperset(label):
             giver = max(counts, key=lambda name: counts[name])
             for name, change in ((giver, -1), ("train", 1)):
                 counts[name] += change
                 owed[name] -= change
+        if counts.get("train"):
+            in_train.update(label)
         start = 0
         for name, count in counts.items():
             splits[name] += members[start : start + count]
             start += count
     return splits
+
+
+def _order(
+    by_class: Mapping[tuple[int, ...], Sequence[Picture]],
+) -> list[tuple[int, ...]]:
+    """Returns classes by number, or their combinations by frequency."""
+    if all(len(label) == 1 for label in by_class):
+        return sorted(by_class)
+    return sorted(by_class, key=lambda label: (-len(by_class[label]), label))
 
 
 def shuffled(

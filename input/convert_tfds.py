@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, NamedTuple
 import tensorflow as tf
 from absl import logging
 
-from input.convert_places import check_room
 from input.convert_sources import DEFAULT_SPLIT, Extent, Picture, Source
 from input.errors import DataError, UsageError
+from input.staging import check_room
 
 _SCRATCH = "pictures.scratch"
 _SPLITS = ("train", "validation", "test")
@@ -245,7 +245,7 @@ def _copy(
 
 
 def _check_labels(pictures: list[Picture], classes: int) -> None:
-    wrong = [p for p in pictures if not 0 <= p.label < classes]
+    wrong = [p for p in pictures if not 0 <= p.classes[0] < classes]
     if wrong:
         raise DataError(
             f"{len(wrong):,} labels are outside of 0 .. {classes - 1}, the "

@@ -61,6 +61,9 @@ class DatasetInfo:
         image_format: "png", "jpeg", or "mixed" if both occur.
         smallest_image: least height and least width of any image, in pixels.
         largest_image: greatest height and greatest width, in pixels.
+        multi_label: whether an example has any number of classes, 0 too.
+        slice_columns: columns that examples are told apart by, such as
+            "camera", with the values that occur, sorted; "" is one of them.
     """
 
     splits: Mapping[str, tuple[Shard, ...]]
@@ -73,6 +76,10 @@ class DatasetInfo:
     image_format: str = "mixed"
     smallest_image: tuple[int, int] | None = None
     largest_image: tuple[int, int] | None = None
+    multi_label: bool = False
+    slice_columns: Mapping[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=dict
+    )
 
     @property
     def channels(self) -> int:
@@ -155,6 +162,9 @@ def save(info: DatasetInfo, directory: str) -> None:
     The same `info` gives the same bytes.
     """
     content = {"format_version": FORMAT_VERSION, **dataclasses.asdict(info)}
+    for name in ("multi_label", "slice_columns"):
+        if not content[name]:  # as in the files of earlier versions
+            del content[name]
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     path = os.path.join(directory, FILE_NAME)
     with open(path, "w", encoding="utf-8") as file:
@@ -294,6 +304,11 @@ def _from_json(content: Mapping[str, Any]) -> DatasetInfo:
         image_format=str(content["image_format"]),
         smallest_image=_integers(content["smallest_image"]),
         largest_image=_integers(content["largest_image"]),
+        multi_label=bool(content.get("multi_label", False)),
+        slice_columns={
+            name: tuple(map(str, values))
+            for name, values in content.get("slice_columns", {}).items()
+        },
     )
 
 
@@ -317,7 +332,14 @@ def _check_consistent(info: DatasetInfo) -> None:
                 f"label_counts of split {split!r} has {len(counts)} values "
                 f"for {info.num_classes} class_names"
             )
-        if sum(counts) != info.examples(split):
+        # An image of several classes is counted in each of them.
+        if info.multi_label:
+            if max(counts) > info.examples(split):
+                raise ValueError(
+                    f"label_counts of split {split!r} has {max(counts):,}, but "
+                    f"its shards hold {info.examples(split):,} examples"
+                )
+        elif sum(counts) != info.examples(split):
             raise ValueError(
                 f"label_counts of split {split!r} add up to {sum(counts):,} "
                 f"but its shards hold {info.examples(split):,} examples"

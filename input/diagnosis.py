@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -178,9 +179,11 @@ def _unusable(data: records.Split, record: bytes) -> str:
         )
     except (tf.errors.OpError, ValueError) as error:
         return "no example can be made of it: " + str(error).splitlines()[0]
-    return data.source.fields.wrong_label(
-        int(label), data.source.info.num_classes
+    wrong = (
+        data.source.fields.wrong_label(each, data.source.info.num_classes)
+        for each in np.atleast_1d(label.numpy()).tolist()
     )
+    return next(filter(None, wrong), "")
 
 
 def _folder(paths: Sequence[str]) -> str:

@@ -16,7 +16,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-import tensorflow as tf
 from absl import flags, logging
 
 from input import (
@@ -28,7 +27,6 @@ from input import (
     duplicates,
     errors,
     examine,
-    files,
     findings,
     gcs,
     imagenet_records,
@@ -206,9 +204,11 @@ def _examine(directory: str, values: flags.FlagValues) -> int:
     told = findings.of_data(of, found, copies)
     print(doctor_report.as_text(of, found, told))
     if values.json:
-        _write("json", values.json, doctor_report.as_json(of, found, told))
+        text = doctor_report.as_json(of, found, told)
+        command.write_output("json", values.json, _encoded(text))
     if values.html:
-        _write("html", values.html, doctor_pictures.page(of, found, copies))
+        page = doctor_pictures.page(of, found, copies)
+        command.write_output("html", values.html, _encoded(page))
     if values.fix:
         _fix(of, found, copies.exact, values, workers, expected)
     return 3 if any(finding.wrong for finding in told) else 0
@@ -236,14 +236,9 @@ def _subject(directory: str, values: flags.FlagValues) -> subject.Subject:
     return subject.of_tfrecords(directory)
 
 
-def _write(flag: str, path: str, text: str) -> None:
-    try:
-        files.write_atomically(path, text.encode("utf-8", "replace"))
-    except (OSError, tf.errors.OpError) as e:
-        raise errors.UsageError(
-            f"--{flag}={path} cannot be written: {e}. Make room, or name a "
-            "file elsewhere."
-        ) from e
+def _encoded(text: str) -> bytes:
+    # Names of files need not be Unicode.
+    return text.encode("utf-8", "replace")
 
 
 def _fix(

@@ -5,10 +5,11 @@ of mask 0.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from input import batches, cache, records, rows, spec
+from input import batches, cache, records, rows, slice_columns, spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,9 +20,17 @@ class EvalData(cache.Cached):
         source: Where the records are.
         split: Name of the split.
         decode: From bytes to pixels.
+        slices: Columns of the data set, such as ["camera"], by whose values
+            the metrics are given as well; None: all that it has.
     """
 
     split: str = "validation"
+    slices: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value out of range."""
+        super().__post_init__()
+        slice_columns.chosen(self.source.info, self.slices)
 
     def files(self) -> range:
         """Returns the numbers of all files, which every host reads."""
@@ -72,5 +81,9 @@ class EvalData(cache.Cached):
             )
             made = batches.of_examples(images, replica_batch_size)
         return batches.finish(
-            made, replica_batch_size, self.image_shape, "eval"
+            made,
+            replica_batch_size,
+            self.image_shape,
+            "eval",
+            self.label_classes,
         )

@@ -2,7 +2,8 @@
 
 One thread reads, others decode and take digests. In memory are at most two
 chunks (4 MiB of records, or one larger record) a worker, one decoded image a
-worker (3 bytes a pixel, at most `max_pixels` of them), and 69 bytes an example.
+worker (3 bytes a pixel, at most `max_pixels` of them), and 69 bytes an example;
+of multi-label data a byte more for each class.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class Table:
     Attributes:
         file: int32 [N], number of the file.
         offset: int64 [N], where in it the record begins.
-        label: int64 [N], class, from 0.
+        label: int64 [N], class, from 0; of multi-label data bool [N, C],
+            whether an example has each of the classes.
         encoded: uint64 [N, 2], digest of the encoded image.
         pixels: uint64 [N, 2], digest of its shape and pixels.
         looks: uint64 [N, 2], difference hash.
@@ -140,10 +142,15 @@ class Examination:
     def label_counts(self, classes: int) -> dict[str, np.ndarray]:
         """Returns int64 [classes] by split: usable examples of each."""
         splits = np.array([file.split for file in self.files])
+
+        def count(labels: np.ndarray) -> np.ndarray:
+            if labels.ndim == 2:
+                return labels.sum(axis=0)
+            return np.bincount(labels, minlength=classes)
+
         return {
-            str(split): np.bincount(
-                self.table.label[(splits == split)[self.table.file]],
-                minlength=classes,
+            str(split): count(
+                self.table.label[(splits == split)[self.table.file]]
             )
             for split in dict.fromkeys(splits.tolist())
         }
@@ -186,7 +193,7 @@ def examine(
         part = task.result()
         tallies[split].merge(part.tally)
         defects.merge(part.defects)
-        columns.append(_as_columns(part.rows))
+        columns.append(_as_columns(part.rows, rules))
 
     with futures.ThreadPoolExecutor(workers) as pool:
         checksums = []
@@ -207,7 +214,7 @@ def examine(
         while waiting:
             collect()
         sha256 = [task.result() for task in checksums]
-    columns = columns or [_as_columns([])]
+    columns = columns or [_as_columns([], rules)]
     table = Table(*(np.concatenate(c) for c in zip(*columns, strict=True)))
     return Examination(files, table, defects, records, sha256, tallies)
 
@@ -271,11 +278,16 @@ def _examine(
     return part
 
 
-def _as_columns(rows: list[tuple[object, ...]]) -> tuple[np.ndarray, ...]:
-    columns = list(zip(*rows, strict=True)) or [()] * len(_COLUMNS)
+def _as_columns(
+    rows: list[tuple[object, ...]], rules: record_check.Rules
+) -> tuple[np.ndarray, ...]:
+    kinds = list(_COLUMNS)
+    if rules.fields.multi_label:
+        kinds[2] = ("label", bool, (rules.num_classes or 0,))
+    columns = list(zip(*rows, strict=True)) or [()] * len(kinds)
     return tuple(
         np.array(values, dtype).reshape([len(rows), *shape])
-        for values, (_, dtype, shape) in zip(columns, _COLUMNS, strict=True)
+        for values, (_, dtype, shape) in zip(columns, kinds, strict=True)
     )
 
 

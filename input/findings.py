@@ -257,12 +257,15 @@ def name(of: subject.Subject, found: examine.Examination, example: int) -> str:
     """Returns what to call an example: file, offset, name and label."""
     table = found.table
     file = found.files[table.file[example]]
-    offset, label = int(table.offset[example]), int(table.label[example])
+    offset, label = int(table.offset[example]), table.label[example]
     called = read(of, found, example)[1]
-    label_name = str(label)
-    if of.info is not None:
-        label_name = of.info.class_names[label]
-    return f"{file.name}@{offset:,} [{called or 'no name'}, {label_name}]"
+    labels = np.flatnonzero(label) if label.ndim else [int(label)]
+    names = of.info.class_names if of.info is not None else None
+    label_name = "|".join(names[i] if names else str(i) for i in labels)
+    return (
+        f"{file.name}@{offset:,} [{called or 'no name'}, "
+        f"{label_name or 'no class'}]"
+    )
 
 
 def read(
@@ -281,7 +284,7 @@ def read(
     parsed = record_check.parse(record or b"", of.fields)
     if parsed is None:
         return b"", ""
-    return parsed[0], parsed[2].decode(errors="replace")
+    return parsed.encoded, parsed.name.decode(errors="replace")
 
 
 def _absent(of: subject.Subject, found: examine.Examination) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import difflib
 import io
 import os
 import stat
@@ -31,6 +32,7 @@ class Row:
     label: str
     split: str
     size: int  # bytes
+    slices: tuple[str, ...] = ()  # values of the columns that were asked for
 
 
 class Manifest:
@@ -42,16 +44,27 @@ class Manifest:
             begun.
     """
 
-    def __init__(self, name: str, roots: Sequence[str]):
+    def __init__(
+        self,
+        name: str,
+        roots: Sequence[str],
+        *,
+        slice_columns: Sequence[str] = (),
+        empty_labels: bool = False,
+    ):
         """Makes a manifest without lines.
 
         Args:
             name: What the user calls the file.
             roots: The folder that paths are relative to, and other names of it
                 that paths may begin with.
+            slice_columns: Columns to keep, in lower case.
+            empty_labels: Whether a line may have no label.
         """
         self.name = name
         self._roots = roots
+        self._slice_columns = slice_columns
+        self._empty_labels = empty_labels
         self._problems: list[tuple[int, str]] = []
         self._seen: dict[str, int] = {}
         self.has_splits = False
@@ -91,9 +104,12 @@ class Manifest:
         """
         text = _decode(self.name, data)
         delimiter, header = _header(self.name, text)
+        self._check_slices(header)
         self.has_splits = "split" in header
         places = {
-            name: header.index(name) for name in _COLUMNS if name in header
+            name: header.index(name)
+            for name in (*_COLUMNS, *self._slice_columns)
+            if name in header
         }
         reader = csv.reader(
             io.StringIO(text, newline=""),
@@ -129,7 +145,7 @@ class Manifest:
             problems.append(
                 f"split={split!r} is not one of {', '.join(SPLIT_NAMES)}"
             )
-        if not cells["label"]:
+        if not cells["label"] and not self._empty_labels:
             problems.append("the label is empty")
         path, size = "", 0
         try:
@@ -146,7 +162,26 @@ class Manifest:
         if problems:
             return None
         split = SPLIT_NAMES[split.lower()]
-        return Row(line, path, cells["label"], split, size)
+        slices = tuple(cells[column] for column in self._slice_columns)
+        return Row(line, path, cells["label"], split, size, slices)
+
+    def _check_slices(self, header: Sequence[str]) -> None:
+        """Raises DataError for a column to keep that there is not, or twice."""
+        for column in self._slice_columns:
+            problem = ""
+            if column in _COLUMNS:
+                problem = "has a meaning of its own."
+            elif column not in header:
+                close = difflib.get_close_matches(column, header, n=1)
+                problem = "is not there."
+                problem += f" Did you mean {close[0]!r}?" if close else ""
+            elif header.count(column) > 1:
+                problem = "is there twice: rename one."
+            if problem:
+                raise DataError(
+                    f"{self.name}: the column {column!r} of --slice_columns "
+                    f"{problem} Line 1 has: {', '.join(header)}."
+                )
 
     def _relative(self, path: str) -> str:
         """Returns a path relative to the root; ValueError if it has none."""

@@ -112,9 +112,7 @@ class TrainData(reading.TrainSplit):
         stream = rows.of_part(stream, replica_batch_size, part)
         if stored is not None and self.cache == "decoded":
             made = batches.of_stored(stream, stored, replica_batch_size)
-            return batches.finish(
-                made, replica_batch_size, self.image_shape, "train"
-            )
+            return self._finish(made, replica_batch_size)
         # Hosts that read different files draw different crops as well.
         stream_number = host.index if by_file else 0
         stream_seed = tf.constant(seed * 2**31 + stream_number, tf.int64)
@@ -130,6 +128,9 @@ class TrainData(reading.TrainSplit):
 
         images = stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
         made = batches.of_examples(images, replica_batch_size)
+        return self._finish(made, replica_batch_size)
+
+    def _finish(self, made: tf.data.Dataset, size: int) -> tf.data.Dataset:
         return batches.finish(
-            made, replica_batch_size, self.image_shape, "train"
+            made, size, self.image_shape, "train", self.label_classes
         )

@@ -13,7 +13,7 @@ import os
 import tensorflow as tf
 from absl import flags
 
-from input import contact_sheet, diagnosis, errors, files
+from input import command, contact_sheet, diagnosis, errors
 from input.progress import progress
 
 # The only file of `input` that knows the trainer: recipes are read there
@@ -40,6 +40,13 @@ _VARIANTS = flags.DEFINE_integer(
     lower_bound=1,
     upper_bound=100,
 )
+_STEP = flags.DEFINE_integer(
+    "step",
+    0,
+    "Show images of the size that they have after so many steps: with "
+    "train.progressive_resizing early ones are smaller.",
+    lower_bound=0,
+)
 
 
 def main() -> int:
@@ -61,7 +68,7 @@ def main() -> int:
         ):
             examples = contact_sheet.make(
                 data,
-                recipe.augment,
+                recipe.augments_at(_STEP.value),
                 recipe.seed,
                 mixing=recipe.mixing,
                 examples=rows,
@@ -78,13 +85,7 @@ def main() -> int:
     if output.endswith(".html"):
         title = f"Split {data.split!r} of {data.examples:,} examples"
         content = contact_sheet.page(examples, title, sheet).encode()
-    try:
-        files.write_atomically(output, content)
-    except (tf.errors.OpError, OSError) as error:
-        raise errors.UsageError(
-            f"--output={output} cannot be written: {error}. Name a file in a "
-            "folder of yours."
-        ) from error
+    command.write_output("output", output, content)
     print(f"{rows} examples, each seen {_VARIANTS.value} times: {output}")
     return 0
 

@@ -61,6 +61,12 @@ class TrainSplit(cache.Cached):
                 f'"{self.on_corrupt}": nothing is known of the class of a lost '
                 "record. Convert the data set again, or leave one out."
             )
+        if self.resample is not None and self.source.info.multi_label:
+            raise ValueError(
+                "resample does not go together with multi-label data: an "
+                "example of several classes cannot be repeated for one of "
+                "them alone. Leave it out."
+            )
         if self.resample is not None and self.shard_by == "file":
             raise ValueError(
                 'resample does not go together with shard_by="file": an epoch '

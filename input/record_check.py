@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf import message
 
-from input import duplicates, image_check, sources
+from input import duplicates, image_check, slice_columns, sources
 from input.tally import Tally
 
 NOT_AN_EXAMPLE = "records that are no examples"
@@ -45,21 +46,46 @@ class DefectError(Exception):
         self.kind = kind
 
 
-def parse(
-    record: bytes, fields: sources.Fields
-) -> tuple[bytes, int, bytes] | None:
-    """Returns image, label and name of a record; None if it is no example."""
+class Parsed(NamedTuple):
+    """A record taken apart.
+
+    Attributes:
+        encoded: The encoded image.
+        labels: Its class, or all that it has, from 0.
+        name: What people call it; b"" if it has no name.
+        slices: Its values of the slice columns.
+    """
+
+    encoded: bytes
+    labels: tuple[int, ...]
+    name: bytes
+    slices: tuple[str, ...]
+
+
+def parse(record: bytes, fields: sources.Fields) -> Parsed | None:
+    """Returns what is in a record; None if it is no example."""
     try:
         features = tf.train.Example.FromString(record).features.feature
     except message.DecodeError:
         return None
     images = features[fields.image].bytes_list.value
     labels = features[fields.label].int64_list.value
-    if len(images) != 1 or len(labels) != 1:
+    if len(images) != 1 or (len(labels) != 1 and not fields.multi_label):
         return None
-    names = features[fields.name].bytes_list.value
-    label = labels[0] - fields.label_offset
-    return images[0], label, names[0] if names else b""
+
+    def text(name: str) -> bytes:
+        values = features[name].bytes_list.value
+        return values[0] if values else b""
+
+    return Parsed(
+        images[0],
+        tuple(label - fields.label_offset for label in labels),
+        text(fields.name),
+        tuple(
+            text(slice_columns.PREFIX + column).decode(errors="replace")
+            for column in fields.slice_columns
+        ),
+    )
 
 
 def row(record: bytes, rules: Rules, tally: Tally) -> tuple[object, ...]:
@@ -78,12 +104,14 @@ def row(record: bytes, rules: Rules, tally: Tally) -> tuple[object, ...]:
         raise DefectError(
             NOT_AN_EXAMPLE,
             f"no tf.train.Example with one {rules.fields.image!r} (bytes) and "
-            f"one {rules.fields.label!r} (int64)",
+            f"{'any' if rules.fields.multi_label else 'one'} "
+            f"{rules.fields.label!r} (int64)",
         )
-    encoded, label, _ = parsed
+    encoded = parsed.encoded
     classes = rules.num_classes or _MOST_CLASSES
-    if problem := rules.fields.wrong_label(label, classes):
-        raise DefectError(OUT_OF_RANGE, problem)
+    for each in parsed.labels:
+        if problem := rules.fields.wrong_label(each, classes):
+            raise DefectError(OUT_OF_RANGE, problem)
     try:
         height, width = image_size(encoded)
         if height * width > rules.max_pixels:
@@ -101,12 +129,21 @@ def row(record: bytes, rules: Rules, tally: Tally) -> tuple[object, ...]:
     tally.add(image, image_format.lower(), 0, pixels=True)
     looks, comparable = duplicates.look(image)
     return (
-        label,
+        _label(parsed.labels, rules),
         np.frombuffer(duplicates.digest(encoded), np.uint64),
         np.frombuffer(duplicates.digest(image), np.uint64),
         looks,
         comparable,
     )
+
+
+def _label(labels: tuple[int, ...], rules: Rules) -> int | np.ndarray:
+    """Returns the class; of multi-label data bool [C], those that it has."""
+    if not rules.fields.multi_label:
+        return labels[0]
+    has = np.zeros([rules.num_classes or 0], bool)
+    has[list(labels)] = True
+    return has
 
 
 def image_size(encoded: bytes) -> tuple[int, int]:

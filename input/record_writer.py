@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from input import slice_columns as columns
 from input import transcode
 from input.convert_sources import Picture
 from input.dataset import Shard
@@ -85,6 +86,7 @@ def write_shards(
     directory: str,
     num_classes: int,
     *,
+    slice_columns: Sequence[str] = (),
     rules: transcode.Rules,
     workers: int,
     advance: Callable[[], None],
@@ -95,6 +97,7 @@ def write_shards(
         plans: The shards.
         directory: Where they go; it exists.
         num_classes: Labels are below it.
+        slice_columns: What the values of `Picture.slices` are called.
         rules: What is stored of an image.
         workers: Shards written at the same time. A worker holds one image in
             memory. The files do not depend on it.
@@ -107,7 +110,9 @@ def write_shards(
 
     def write(plan: ShardPlan) -> ShardResult:
         go.wait()
-        return _write(plan, directory, num_classes, rules, advance, stop)
+        return _write(
+            plan, directory, num_classes, slice_columns, rules, advance, stop
+        )
 
     with (
         transcode.quiet_pillow(),
@@ -134,6 +139,7 @@ def _write(
     plan: ShardPlan,
     directory: str,
     num_classes: int,
+    slice_columns: Sequence[str],
     rules: transcode.Rules,
     advance: Callable[[], None],
     stop: threading.Event,
@@ -162,7 +168,7 @@ def _write(
                     picture.label,
                     pixels=plan.counts_pixels,
                 )
-                writer.write(_record(picture, stored.data))
+                writer.write(_record(picture, stored.data, slice_columns))
                 if stored.change:
                     changes[stored.change] = changes.get(
                         stored.change, Change()
@@ -181,15 +187,25 @@ def _sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def _record(picture: Picture, data: bytes) -> bytes:
+def _record(
+    picture: Picture, data: bytes, slice_columns: Sequence[str]
+) -> bytes:
     """Returns the serialised tf.train.Example of one image."""
     name = picture.name.encode("utf-8", "surrogateescape")
+    label = picture.label
     features = {
+        columns.PREFIX + column: tf.train.Feature(
+            bytes_list=tf.train.BytesList(value=[value.encode()])
+        )
+        for column, value in zip(slice_columns, picture.slices, strict=True)
+    } | {
         "image/encoded": tf.train.Feature(
             bytes_list=tf.train.BytesList(value=[data])
         ),
         "image/class/label": tf.train.Feature(
-            int64_list=tf.train.Int64List(value=[picture.label])
+            int64_list=tf.train.Int64List(
+                value=label if isinstance(label, tuple) else [label]
+            )
         ),
         "image/filename": tf.train.Feature(
             bytes_list=tf.train.BytesList(value=[name])

@@ -23,6 +23,12 @@ class Split:
         return self.source.info.examples(self.split)
 
     @property
+    def label_classes(self) -> int | None:
+        """Of multi-label data the number of classes, for `spec.batch_spec`."""
+        info = self.source.info
+        return info.num_classes if info.multi_label else None
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the images in a batch."""
         return self.decode.output_shape(self.source.info)
@@ -70,9 +76,11 @@ def example(
             ),
         ]
     ):
+        if data.label_classes is not None:
+            label = _multi_hot(label, data.label_classes)
         return {
             spec.IMAGE: tf.identity(image),
-            spec.LABEL: label,
+            spec.LABEL: tf.identity(label),
             spec.MASK: tf.constant(1.0),
             spec.INDEX: index,
         }
@@ -93,11 +101,23 @@ def _padding(data: Split) -> dict[str, tf.Tensor]:
     # Batch norm in training sees rows whatever their mask: this colour is 0
     # once it has been normalised.
     colour = np.round(data.source.info.channel_mean)
+    label = tf.constant(0)
+    if data.label_classes is not None:
+        label = tf.zeros([data.label_classes])
     return {
         spec.IMAGE: tf.broadcast_to(
             tf.constant(colour, tf.uint8), data.image_shape
         ),
-        spec.LABEL: tf.constant(0),
+        spec.LABEL: label,
         spec.MASK: tf.constant(0.0),
         spec.INDEX: tf.constant(-1, tf.int64),
     }
+
+
+def _multi_hot(labels: tf.Tensor, classes: int) -> tf.Tensor:
+    """Returns float32 [classes]: 1 for each of some classes, int32 [n]."""
+    # A class that a record names twice is there once.
+    places = tf.one_hot(labels, classes)
+    return tf.reduce_max(
+        tf.concat([places, tf.zeros([1, classes])], axis=0), axis=0
+    )

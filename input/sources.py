@@ -31,6 +31,8 @@ class Fields:
         label_offset: Number of the first class; it becomes 0.
         label_hint: What decides which labels there may be, for messages; ""
             where the data set itself says it.
+        multi_label: Whether there may be any number of labels.
+        slice_columns: Of `input.slice_columns`, those that records have.
     """
 
     image: str = "image/encoded"
@@ -38,6 +40,8 @@ class Fields:
     name: str = "image/filename"
     label_offset: int = 0
     label_hint: str = ""
+    multi_label: bool = False
+    slice_columns: tuple[str, ...] = ()
 
     def wrong_label(self, label: int, classes: int) -> str:
         """Returns why a label, after its offset, is none, or ""."""
@@ -48,6 +52,13 @@ class Fields:
             in_record = label + self.label_offset
             reason += f": {in_record} in the record; see {self.label_hint}"
         return reason
+
+
+def fields_of(info: dataset.DatasetInfo) -> Fields:
+    """Returns where things are in a record of a data set of ours."""
+    return Fields(
+        multi_label=info.multi_label, slice_columns=tuple(info.slice_columns)
+    )
 
 
 class Source(Protocol):
@@ -76,7 +87,11 @@ class Source(Protocol):
         read_image: ReadImage,
         shape: tuple[int, int, int],
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the image (uint8, `shape`) and label (int32) of a record."""
+        """Returns the image (uint8, `shape`) and label of a record.
+
+        The label is an int32 scalar; of multi-label data int32 [n], any number
+        of classes.
+        """
 
     def names(self, split: str, indices: Sequence[int]) -> list[str]:
         """Returns what people call the examples at some positions."""
@@ -102,7 +117,7 @@ class RecordFiles(abc.ABC):
     @property
     def fields(self) -> Fields:
         """Where an example is in a record."""
-        return Fields()
+        return fields_of(self.info)
 
     def check(self, split: str) -> None:
         """Holds the files of the split against what is known of them.
@@ -134,11 +149,16 @@ class RecordFiles(abc.ABC):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Reads image and label where `fields` says they are."""
         fields = self.fields
+        label_feature = tf.io.FixedLenFeature([], tf.int64)
+        if self.info.multi_label:
+            label_feature = tf.io.FixedLenSequenceFeature(
+                [], tf.int64, allow_missing=True
+            )
         features = tf.io.parse_single_example(
             record,
             {
                 fields.image: tf.io.FixedLenFeature([], tf.string),
-                fields.label: tf.io.FixedLenFeature([], tf.int64),
+                fields.label: label_feature,
             },
         )
         label = tf.cast(features[fields.label], tf.int32)

@@ -60,17 +60,28 @@ class HostShare:
 
 
 def batch_spec(
-    batch_size: int, image_shape: tuple[int, int, int]
+    batch_size: int,
+    image_shape: tuple[int, int, int],
+    label_classes: int | None = None,
 ) -> dict[str, tf.TensorSpec]:
     """Returns the keys, shapes and dtypes of a replica's batch.
 
     `image` holds pixel values 0..255, `label` classes from 0, `mask` 1 for an
     example and 0 for padding, and `index` the position of the example in its
     split, -1 for padding.
+
+    Args:
+        batch_size: Rows of the batch.
+        image_shape: Height, width and channels.
+        label_classes: Of multi-label data the number of classes: `label` is 1
+            for each class that an example has, and 0 for the others.
     """
+    label = tf.TensorSpec((batch_size,), tf.int32)
+    if label_classes is not None:
+        label = tf.TensorSpec((batch_size, label_classes), tf.float32)
     return {
         IMAGE: tf.TensorSpec((batch_size, *image_shape), tf.uint8),
-        LABEL: tf.TensorSpec((batch_size,), tf.int32),
+        LABEL: label,
         MASK: tf.TensorSpec((batch_size,), tf.float32),
         INDEX: tf.TensorSpec((batch_size,), tf.int64),
     }

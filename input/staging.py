@@ -51,6 +51,27 @@ def interruptible() -> Iterator[None]:
             signal.signal(each, handler)
 
 
+def check_room(size: int, place: str, flag: str = "output") -> None:
+    """Finds a disk that is too small before hours of work, not after.
+
+    Args:
+        size: Bytes to be written, or about so many.
+        place: A folder on the disk.
+        flag: That gave the folder.
+
+    Raises:
+        UsageError: It has less.
+    """
+    free = shutil.disk_usage(place).free
+    if size > free:
+        raise UsageError(
+            f"--{flag}: the disk of {os.path.dirname(place)} has "
+            f"{free / 1e6:,.1f} MB free, but the images take "
+            f"{size / 1e6:,.1f} MB. Make room, or give a folder elsewhere; "
+            "what is uploaded to gs:// is first written to TMPDIR."
+        )
+
+
 @contextlib.contextmanager
 def staged(output: str, *, overwrite: bool) -> Iterator[str]:
     """Yields an empty directory that becomes `output` when the block ends.

@@ -104,7 +104,7 @@ def of_tfrecords(directory: str) -> Subject:
             if shard.file in present
         ],
         info,
-        sources.Fields(),
+        sources.fields_of(info),
         missing=sorted(known - present.keys()),
         surplus=sorted(
             name for name in present.keys() - known if _SHARD.fullmatch(name)

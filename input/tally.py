@@ -24,7 +24,9 @@ class Tally:
     whatever order images and tallies are added.
 
     Attributes:
-        label_counts: int64 [classes], images of each class.
+        label_counts: int64 [classes], images of each class; one of several
+            classes counts in each.
+        examples: Number of images.
         pixels: Number of pixels whose values were added up.
         sums: int64 [3], sum of their values, red, green and blue; a grey value
             counts as all three.
@@ -36,6 +38,7 @@ class Tally:
     """
 
     label_counts: np.ndarray
+    examples: int = 0
     pixels: int = 0
     sums: np.ndarray = dataclasses.field(default_factory=_zeros)
     squares: np.ndarray = dataclasses.field(default_factory=_zeros)
@@ -49,24 +52,24 @@ class Tally:
         """A tally of no images."""
         return cls(np.zeros([num_classes], np.int64))
 
-    @property
-    def examples(self) -> int:
-        """Number of images added."""
-        return int(self.label_counts.sum())
-
     def add(
-        self, image: np.ndarray, image_format: str, label: int, pixels: bool
+        self,
+        image: np.ndarray,
+        image_format: str,
+        label: int | tuple[int, ...],
+        pixels: bool,
     ) -> None:
         """Adds one image.
 
         Args:
             image: uint8 [H, W, C], C = 1 or 3.
             image_format: "jpeg" or "png".
-            label: Its class.
+            label: Its class, or its classes.
             pixels: Whether its pixel values count.
         """
         height, width, channels = image.shape
-        self.label_counts[label] += 1
+        self.label_counts[np.array(label, np.int64)] += 1
+        self.examples += 1
         self.channels.add(channels)
         self.formats.add(image_format)
         self._widen((height, width), (height, width))
@@ -78,6 +81,7 @@ class Tally:
     def merge(self, other: Tally) -> None:
         """Adds all that `other` has seen."""
         self.label_counts += other.label_counts
+        self.examples += other.examples
         self.pixels += other.pixels
         self.sums += other.sums
         self.squares += other.squares

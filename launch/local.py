@@ -123,7 +123,8 @@ def _define_flags() -> flags.FlagValues:
     flags.DEFINE_integer(
         "workers",
         None,
-        "How many processes to start, at least 1. Required.",
+        "How many processes to start, at least 1. Required, but that "
+        "--data_service alone starts one.",
         lower_bound=1,
         flag_values=values,
     )
@@ -172,7 +173,8 @@ def _define_flags() -> flags.FlagValues:
 
 def _job(values: flags.FlagValues, command: list[str]) -> Job:
     """Returns the job of the flags, or raises UsageError."""
-    if values.workers is None:
+    workers = values.workers or (1 if values.data_service else None)
+    if workers is None:
         raise usage.UsageError(
             "--workers is missing. Give the number of processes, such as "
             "--workers=2."
@@ -187,18 +189,18 @@ def _job(values: flags.FlagValues, command: list[str]) -> Job:
             f"--grace={values.grace} must be a finite number of seconds, 0 or "
             "more. Write, say, --grace=30."
         )
-    places = _cores(values.workers, values.pin_cores)
-    processes.check_open_files(values.workers, values.data_service)
+    places = _cores(workers, values.pin_cores)
+    processes.check_open_files(workers, values.data_service)
     # Horovod's engine takes one of all GPUs by its local rank; the other takes
     # all that it sees.
     own_gpus = (
-        [{}] * values.workers
+        [{}] * workers
         if values.engine == "horovod"
-        else gpus.divide(values.workers, os.environ)
+        else gpus.divide(workers, os.environ)
     )
     return Job(
         command=tuple(command),
-        workers=values.workers,
+        workers=workers,
         engine=values.engine,
         max_restarts=values.max_restarts,
         grace=values.grace,

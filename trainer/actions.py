@@ -16,6 +16,7 @@ from trainer import (
     phases,
     progress,
     results,
+    scoring,
     writer,
 )
 
@@ -33,6 +34,7 @@ class MetricsLog:
         total_steps: Of the run.
         spans: Its phases; where there are several, each line says which it is
             of, from 1.
+        multi_label: Whether an example may have several classes.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class MetricsLog:
         to: writer.Writer,
         total_steps: int,
         spans: Sequence[phases.Span] = (),
+        multi_label: bool = False,
     ) -> None:
         self._writer = to
+        self._multi_label = multi_label
         self._total_steps = total_steps
         self._spans = spans
         self._pending: list[loop.Progress] = []
@@ -57,7 +61,7 @@ class MetricsLog:
         seconds = max(merged.seconds, 1e-9)
         values = {
             "loss": merged.loss,
-            "top_1_accuracy": merged.top_1_accuracy,
+            scoring.accuracy_name(self._multi_label): merged.top_1_accuracy,
             "learning_rate": merged.learning_rate,
             "gradient_norm": merged.gradient_norm,
             "images_per_second": merged.examples / seconds,
@@ -72,7 +76,7 @@ class MetricsLog:
             "step %d/%d: %s",
             latest.step,
             self._total_steps,
-            progress.describe(merged),
+            progress.describe(merged, self._multi_label),
         )
 
 
@@ -143,12 +147,10 @@ class Evaluate:
         )
         agreement.on_chief(self._evaluator.engine, lambda: self._write(result))
         logging.info(
-            "step %d, %s: loss %.4f, top-1 %.2f %% of %d examples",
+            "step %d, %s: %s",
             step,
             data.split,
-            result.metrics["loss"],
-            100 * result.metrics["top_1_accuracy"],
-            result.examples,
+            results.describe(result),
         )
         return result
 

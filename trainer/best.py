@@ -16,11 +16,17 @@ from absl import logging
 
 from trainer import archive, checkpoint
 
-_LESS_IS_BETTER = ("loss",)
+_LESS_IS_BETTER = (
+    "loss",
+    "nll",
+    "nll_scaled",
+    "brier_score",
+    "hamming_loss",
+    "expected_calibration_error",
+    "expected_calibration_error_scaled",
+)
+_GAP = "/accuracy_gap"  # between the best and the worst slice of a column
 
-Metric = Literal[
-    "loss", "top_1_accuracy", "top_5_accuracy", "balanced_accuracy"
-]
 Direction = Literal["auto", "max", "min"]
 
 
@@ -43,13 +49,14 @@ class Best:
 
     Attributes:
         model_dir: Of the run.
-        metric: Of the evaluation.
-        direction: Whether more is better; `auto`: unless it is the loss.
+        metric: Of the evaluation, any of `scoring.Scoring.names`.
+        direction: Whether more is better; `auto`: unless it is a loss, a
+            calibration error or the gap between slices.
         writer: Who offers; keeps temporary names apart.
     """
 
     model_dir: str
-    metric: Metric = "top_1_accuracy"
+    metric: str = "top_1_accuracy"
     direction: Direction = "auto"
     writer: str = ".trainer"
 
@@ -128,5 +135,6 @@ class Best:
     @property
     def _sign(self) -> int:
         if self.direction == "auto":
-            return -1 if self.metric in _LESS_IS_BETTER else 1
+            less = self.metric in _LESS_IS_BETTER or self.metric.endswith(_GAP)
+            return -1 if less else 1
         return 1 if self.direction == "max" else -1

@@ -38,12 +38,14 @@ from trainer import (
     phases,
     recipe,
     schedules,
+    scoring,
 )
 
 _NAMES = (
     ("trainer", "train", recipe.Recipe),
     ("trainer", "phase", phases.Phase),
     ("trainer", "make_engine", engines.make_engine),
+    ("trainer", "metrics", scoring.Scoring),
     ("input", "train_data", pipeline.TrainData),
     ("input", "eval_data", eval_pipeline.EvalData),
     ("input", "test_data", eval_pipeline.EvalData),

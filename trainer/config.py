@@ -117,7 +117,6 @@ def _check_type(name: str, value: Any, annotation: Any) -> None:
             hint = " Put it in brackets: [...]."
         elif inspect.isfunction(value) or inspect.isclass(value):
             _check_is_made(name, value)
-            hint = " Did you forget the parentheses in `@name()`?"
         elif not isinstance(value, str) and annotation is str:
             hint = " Put it in quotes."
         raise errors.ConfigError(

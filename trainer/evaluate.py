@@ -59,18 +59,6 @@ _TIMEOUT = flags.DEFINE_float(
     lower_bound=0.0,
 )
 _POLL_SECONDS = 2.0
-# What an evaluation may do differently from the training.
-_FREE = (
-    "eval_data.",
-    "test_data.",
-    "train.duration",
-    "train.early_stopping",
-    "train.eval_data",
-    "train.global_batch_size",
-    "train.test_data",
-    "train.warm_start",
-    "train_data.shard_by",
-)
 
 
 def main() -> int:
@@ -117,7 +105,7 @@ def _build(
     operative_config = config.operative_config()
 
     def check() -> None:
-        rundir.check(model_dir, parts, operative_config, _FREE)
+        rundir.check(model_dir, parts, operative_config, rundir.FREE_AFTERWARDS)
 
     def check_model_dir() -> None:
         check()
@@ -137,7 +125,7 @@ def _evaluations(
     recipe = parts.recipe
     out = writer.Writer(model_dir, enabled=parts.engine.is_chief, by=_BY)
     kept = best.Best(
-        model_dir, recipe.best_metric, recipe.best_direction, writer=f".{_BY}"
+        model_dir, recipe.kept_metric, recipe.best_direction, writer=f".{_BY}"
     )
     patience = recipe.optional_steps("early_stopping")
     # Before its line is in metrics.jsonl, a result has been kept.
@@ -199,12 +187,7 @@ def _follow(
 
 
 def _line(result: results.EvaluationResult) -> str:
-    scores = result.metrics
-    return (
-        f"step {result.step}, {result.split}: "
-        f"top-1 accuracy {100 * scores['top_1_accuracy']:.2f} %, "
-        f"loss {scores['loss']:.4f}, {result.examples:,} examples"
-    )
+    return f"step {result.step}, {result.split}: {results.describe(result)}"
 
 
 if __name__ == "__main__":

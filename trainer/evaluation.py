@@ -1,126 +1,35 @@
 """Exact evaluation: every example of a split counts once.
 
-Replicas return what they found for each example. The host adds up in float64
-and whole numbers, so that the result does not depend on the batch size or the
-number of replicas beyond the rounding of a single example's loss.
+Replicas return what they found for each example. The host puts that together in
+the order of the split, and adds up in float64 and whole numbers: the result
+does not depend on the batch size or the number of replicas beyond the rounding
+of a single example's logits.
 """
 
 import dataclasses
-import heapq
-import json
-import math
+import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
-from input import diagnosis, errors, eval_pipeline, spec
-from trainer import engine, losses, results, state, step
-
-_MISTAKES = 24
-
-
-class Mistake(NamedTuple):
-    """A wrongly classified example; of two, the greater is the worse one.
-
-    Where the network is equally sure, that is the one that comes first in the
-    split: which 24 are shown depends on nothing else.
-    """
-
-    confidence: float
-    minus_index: int
-    label: int
-    predicted: int
-
-
-class Counts:
-    """What has been found so far, as sums and counts.
-
-    Args:
-        num_classes: Outputs of the model.
-        image_shape: Height, width and channels.
-    """
-
-    def __init__(
-        self, num_classes: int, image_shape: tuple[int, int, int]
-    ) -> None:
-        self.loss = 0.0
-        self.top_1 = 0
-        self.top_5 = 0
-        self.confusion = np.zeros((num_classes, num_classes), np.int64)
-        # A heap, the least of the mistakes first, each with its image.
-        self.mistakes: list[tuple[Mistake, np.ndarray]] = []
-        self._image_shape = image_shape
-
-    def add(self, found: dict[str, np.ndarray], images: Any) -> None:
-        """Counts the real rows of one replica's batch.
-
-        Args:
-            found: What `step.eval_step` returned.
-            images: uint8 [b, height, width, channels]; read only for rows
-                that are among the worst mistakes.
-        """
-        real = found["mask"] > 0
-        labels, predicted = found["label"][real], found["predicted"][real]
-        self.loss += float(found["loss"][real].sum(dtype=np.float64))
-        self.top_1 += int((found["rank"][real] < 1).sum())
-        self.top_5 += int((found["rank"][real] < 5).sum())
-        np.add.at(self.confusion, (labels, predicted), 1)
-        for row in np.flatnonzero(real & (found["rank"] > 0)):
-            mistake = Mistake(
-                float(found["confidence"][row]),
-                -int(found["index"][row]),
-                int(found["label"][row]),
-                int(found["predicted"][row]),
-            )
-            full = len(self.mistakes) == _MISTAKES
-            if full and mistake <= self.mistakes[0][0]:
-                continue
-            push = heapq.heappushpop if full else heapq.heappush
-            push(self.mistakes, (mistake, np.asarray(images[row])))
-
-    def total(self, on: engine.Engine) -> "Counts":
-        """Returns the sum over all hosts; to be called by all alike.
-
-        What a host sends does not grow with the number of hosts, but for 24
-        mistakes in text. Images go only where a mistake is among the worst of
-        all.
-        """
-        own = [self.loss, self.top_1, self.top_5, [m for m, _ in self.mistakes]]
-        hosts = [json.loads(s) for s in on.exchange(json.dumps(own).encode())]
-        total = Counts(len(self.confusion), self._image_shape)
-        mistakes: list[Mistake] = []
-        for loss, top_1, top_5, of_host in hosts:
-            total.loss += loss
-            total.top_1 += top_1
-            total.top_5 += top_5
-            mistakes += (Mistake(*values) for values in of_host)
-        total.confusion = on.sum_over_hosts(self.confusion)
-        worst = heapq.nlargest(_MISTAKES, mistakes)
-        images = on.sum_over_hosts(self._packed(worst)).view(np.uint8)
-        size = math.prod(self._image_shape)
-        total.mistakes = [
-            (mistake, row[:size].reshape(self._image_shape))
-            for mistake, row in zip(worst, images, strict=True)
-        ]
-        return total
-
-    def _packed(self, mistakes: Sequence[Mistake]) -> np.ndarray:
-        """Returns the images of this host's mistakes, zeros for the others'.
-
-        Returns:
-            int64 [mistakes, n]: eight pixels in one number. Only one host has
-            a mistake, so that adding numbers up puts images together.
-        """
-        known = {mistake.minus_index: image for mistake, image in self.mistakes}
-        size = math.prod(self._image_shape)
-        packed = np.zeros([len(mistakes), -(-size // 8)], np.int64)
-        for mistake, row in zip(mistakes, packed.view(np.uint8), strict=True):
-            if mistake.minus_index in known:
-                row[:size] = known[mistake.minus_index].reshape([-1])
-        return packed
+from input import diagnosis, errors, eval_pipeline, slices, spec
+from trainer import (
+    calibration,
+    engine,
+    losses,
+    metrics,
+    mistakes,
+    predictions,
+    results,
+    scoring,
+    slicing,
+    state,
+    step,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,10 +41,12 @@ class Evaluator:
         engine: Where to run.
         batches: The whole split, as the engine deals it. Made once, since
             tracing a pipeline takes time.
-        predict: A compiled `step.eval_step` of a batch.
+        predict: A compiled `predictions.of_batch`.
         global_batch_size: Rows of a batch over all replicas.
         num_classes: Outputs of the model; those beyond the classes of the
             data are reported as unused.
+        metric_set: Which metrics there are.
+        loss: Says how logits become probabilities.
     """
 
     data: eval_pipeline.EvalData
@@ -144,6 +55,8 @@ class Evaluator:
     predict: Callable[[Any], Any]
     global_batch_size: int
     num_classes: int
+    metric_set: scoring.Scoring
+    loss: losses.Loss
 
     def __call__(
         self, at_step: int, progress: Callable[[Iterator[Any]], Iterator[Any]]
@@ -158,64 +71,119 @@ class Evaluator:
             errors.DataError: The split cannot be read in full.
         """
         began = time.monotonic()
-        counts = Counts(self.num_classes, self.data.image_shape)
+        gathering = predictions.Gathering(self.num_classes)
+        worst = mistakes.Mistakes(self.data.image_shape)
         with diagnosis.explained(self.data):
             for batch in progress(iter(self.batches)):
-                self._count(counts, self.predict(batch), batch[spec.IMAGE])
-        counts = counts.total(self.engine)
-        examples = int(counts.confusion.sum())
+                found = self.predict(batch)
+                self._add(gathering, worst, found, batch[spec.IMAGE])
+        total, examples = gathering.total(self.engine, self.data.examples)
+        worst = worst.total(self.engine)
         if examples != self.data.examples:
             raise errors.DataError(
                 f"Split {self.data.split!r} gave {examples} examples, but "
                 f"dataset.json says {self.data.examples}: a shard has changed "
                 "since the conversion. Convert it again."
             )
-        metrics = {
-            "loss": counts.loss / examples,
-            "top_1_accuracy": counts.top_1 / examples,
-            "top_5_accuracy": counts.top_5 / examples,
-            "balanced_accuracy": results.balanced_accuracy(counts.confusion),
-            "examples": examples,
-            "seconds": time.monotonic() - began,
-        }
-        return self._result(at_step, counts, metrics)
+        scored = self._scored(total)
+        of_slices = tuple(
+            slicing.of_slices(
+                total,
+                self._slices,
+                functools.partial(self._scored, with_intervals=False),
+            )
+        )
+        values = scored.metrics | slicing.summary(of_slices)
+        for name, ends in scored.intervals.items():
+            values |= zip((f"{name}_low", f"{name}_high"), ends, strict=True)
+        values |= {"examples": examples, "seconds": time.monotonic() - began}
+        return self._result(at_step, scored, values, of_slices, worst)
 
-    def _count(self, counts: Counts, found: Any, images: Any) -> None:
+    def _add(
+        self,
+        gathering: predictions.Gathering,
+        worst: mistakes.Mistakes,
+        found: Any,
+        images: Any,
+    ) -> None:
         per_replica = {
             name: self.engine.local_results(value)
             for name, value in found.items()
         }
         for i, pixels in enumerate(self.engine.local_results(images)):
-            counts.add(
-                {name: np.asarray(v[i]) for name, v in per_replica.items()},
-                pixels,
-            )
+            rows = {name: np.asarray(v[i]) for name, v in per_replica.items()}
+            gathering.add(rows)
+            worst.add(rows, pixels)
+
+    def _scored(
+        self, found: predictions.Predictions, with_intervals: bool = True
+    ) -> scoring.Scores:
+        return self.metric_set.score(
+            found,
+            self._probabilities,
+            self._activation,
+            with_intervals=with_intervals,
+        )
+
+    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
+        return self.loss.probabilities(tf.constant(logits)).numpy()
+
+    @functools.cached_property
+    def _activation(self) -> calibration.Activation:
+        return "softmax" if metrics.is_softmax(self.loss) else "sigmoid"
+
+    @functools.cached_property
+    def _slices(self) -> dict[str, slices.Codes]:
+        """Where each example of the split belongs; read once."""
+        return slices.read(self.data)
 
     def _result(
-        self, at_step: int, counts: Counts, metrics: dict[str, float]
+        self,
+        at_step: int,
+        found: scoring.Scores,
+        values: dict[str, float],
+        of_slices: tuple[results.SliceResult, ...],
+        worst: mistakes.Mistakes,
     ) -> results.EvaluationResult:
-        worst = counts.mistakes
+        shown = worst.worst
         names = self.data.source.names(
-            self.data.split, [-mistake.minus_index for mistake, _ in worst]
+            self.data.split, [-mistake.minus_index for mistake, _ in shown]
         )
+        # One class, or those that an example has.
+        label_of = list if found.confusion_matrix.ndim == 3 else _only
         return results.EvaluationResult(
             split=self.data.split,
             step=at_step,
-            metrics=metrics,
+            metrics=values,
             class_names=self._class_names(),
-            confusion_matrix=counts.confusion,
+            confusion_matrix=found.confusion_matrix,
             mistakes=tuple(
                 results.Mistake(
-                    image, found.label, found.predicted, found.confidence, name
+                    image,
+                    label_of(mistake.labels),
+                    label_of(mistake.predicted),
+                    mistake.confidence,
+                    name,
                 )
-                for (found, image), name in zip(worst, names, strict=True)
+                for (mistake, image), name in zip(shown, names, strict=True)
             ),
+            intervals=found.intervals,
+            activation=self._activation,
+            reliability=found.reliability,
+            scaled=found.scaled,
+            ranking=found.ranking,
+            slices=of_slices,
         )
 
     def _class_names(self) -> tuple[str, ...]:
         known = self.data.source.info.class_names
         spare = range(len(known), self.num_classes)
         return (*known, *(f"unused {i}" for i in spare))
+
+
+def _only(classes: Any) -> int:
+    (single,) = classes
+    return single
 
 
 def make_evaluator(
@@ -225,18 +193,61 @@ def make_evaluator(
     preprocess: step.Preprocess,
     loss: losses.Loss,
     global_batch_size: int,
+    metric_set: scoring.Scoring | None = None,
 ) -> Evaluator:
-    """Returns an evaluator with its step compiled once."""
+    """Returns an evaluator with its step compiled once.
+
+    Args:
+        data: The split.
+        on: Where to run.
+        train: Whose weights.
+        preprocess: Makes what the network sees.
+        loss: Per-example loss.
+        global_batch_size: Rows of a batch over all replicas.
+        metric_set: Which metrics there are; None: the usual ones.
+    """
+    chosen = metric_set or scoring.Scoring()
+    num_classes = train.model.output_shape[-1]
+    kept = chosen.keeps_logits(data.examples, num_classes)
+    if not kept:
+        logging.warning(
+            "Split %r: the logits of %d examples and %d classes take more "
+            "than metrics.max_bytes=%d. No ROC-AUC, average precision and "
+            "temperature.",
+            data.split,
+            data.examples,
+            num_classes,
+            chosen.max_bytes,
+        )
+    softmax = metrics.is_softmax(loss)
 
     @tf.function(autograph=False)
     def predict(batch: Any) -> Any:
-        return on.run(
-            lambda rows: step.eval_step(train.logits, preprocess, loss, rows),
-            batch,
-        )
+        def of_rows(rows: spec.Batch) -> dict[str, Any]:
+            found = predictions.of_batch(
+                train.logits,
+                preprocess,
+                loss,
+                rows,
+                softmax=softmax,
+                threshold=chosen.threshold,
+            )
+            if not kept:
+                del found["logits"]
+            return found
+
+        return on.run(of_rows, batch)
 
     batches = on.distribute(
         lambda host: data.dataset(host, global_batch_size=global_batch_size)
     )
-    num_classes = train.model.output_shape[-1]
-    return Evaluator(data, on, batches, predict, global_batch_size, num_classes)
+    return Evaluator(
+        data,
+        on,
+        batches,
+        predict,
+        global_batch_size,
+        num_classes,
+        chosen,
+        loss,
+    )

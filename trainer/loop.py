@@ -21,7 +21,8 @@ class Progress:
         step: Steps taken since the beginning of the run.
         steps: Steps in this stretch.
         loss: Mean over the examples of the stretch.
-        top_1_accuracy: Share of its examples classified right, in [0, 1].
+        top_1_accuracy: Share of its examples classified right, in [0, 1]; of
+            multi-label data in all of their classes.
         examples: Examples in the stretch, over all hosts.
         skipped: Steps whose gradients were not finite.
         skipped_in_a_row: How many of them the last step ends; they may have

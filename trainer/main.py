@@ -146,8 +146,8 @@ def _report(
     if on.is_chief:
         path = report.write_report(model_dir)
         scores = "; ".join(
-            f"top-1 accuracy {100 * result.metrics['top_1_accuracy']:.2f} % on "
-            f"{result.split} ({result.examples:,} examples)"
+            f"{results.accuracy(result)} on {result.split} "
+            f"({result.examples:,} examples)"
             for result in final[-1:]
         )
         print(f"{scores or 'trained'} after {seconds:.0f} s; report: {path}")

@@ -42,6 +42,7 @@ def describe(parts: session.Session) -> str:
         *_phases(parts),
         f"compute     {2 * macs / 1e9:,.3f} GFLOPs an image forward, about "
         f"{6 * macs / 1e9:,.3f} for a training step",
+        *_features(parts),
         f"precision   {recipe.precision}",
         f"memory      about {_memory(parts) / _MIB:,.0f} MiB a replica",
         "learning rate by step:",
@@ -103,6 +104,13 @@ def save(parts: session.Session, path: str) -> None:
 
 def _splits(info: dataset.DatasetInfo) -> str:
     return ", ".join(f"{s} {info.examples(s):,}" for s in info.splits)
+
+
+def _features(parts: session.Session) -> list[str]:
+    """Returns a line where a frozen backbone sees each picture once."""
+    if not parts.keeps_features:
+        return []
+    return ["features    of the frozen backbone are computed once, and kept"]
 
 
 def _pixels(parts: session.Session) -> str:

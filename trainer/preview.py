@@ -18,7 +18,7 @@ def write(chosen: recipe.Recipe, model_dir: str) -> None:
     try:
         examples = contact_sheet.make(
             chosen.train_data,
-            chosen.augment,
+            chosen.augments_at(0),
             chosen.seed,
             mixing=chosen.mixing,
             examples=min(contact_sheet.EXAMPLES, chosen.train_data.examples),

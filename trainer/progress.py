@@ -21,8 +21,13 @@ class TrainingBar:
     """A live line on a terminal; nothing elsewhere, where logs speak."""
 
     def __init__(
-        self, start_step: int, total_steps: int, enabled: bool = True
+        self,
+        start_step: int,
+        total_steps: int,
+        enabled: bool = True,
+        multi_label: bool = False,
     ) -> None:
+        self._multi_label = multi_label
         self._bar = tqdm.tqdm(
             total=total_steps,
             initial=start_step,
@@ -34,7 +39,8 @@ class TrainingBar:
 
     def __call__(self, progress: loop.Progress) -> None:
         """Shows the last stretch."""
-        self._bar.set_postfix_str(describe(progress), refresh=False)
+        line = describe(progress, self._multi_label)
+        self._bar.set_postfix_str(line, refresh=False)
         # After a rollback it goes back.
         self._bar.update(progress.step - self._bar.n)
 
@@ -45,11 +51,13 @@ class TrainingBar:
         self._bar.close()
 
 
-def describe(progress: loop.Progress) -> str:
+def describe(progress: loop.Progress, multi_label: bool = False) -> str:
     """Returns loss, accuracy, speed and input wait in one line."""
     seconds = max(progress.seconds, 1e-9)
+    # Of several classes, all must be right.
+    accuracy = "all classes right" if multi_label else "top-1"
     return (
-        f"loss {progress.loss:.4f}, top-1 {progress.top_1_accuracy:.1%}, "
+        f"loss {progress.loss:.4f}, {accuracy} {progress.top_1_accuracy:.1%}, "
         f"{progress.examples / seconds:,.0f} images/s, "
         f"input wait {progress.input_wait_seconds / seconds:.0%}"
     )
@@ -58,8 +66,9 @@ def describe(progress: loop.Progress) -> str:
 class EvaluationBar:
     """Wraps the batches of an evaluation to show how far it is."""
 
-    def __init__(self, split: str, steps: int) -> None:
+    def __init__(self, split: str, steps: int, doing: str = "evaluate") -> None:
         self._split = split
+        self._doing = doing
         self._steps = steps
 
     def __call__(self, batches: Iterable[Any]) -> Iterator[Any]:
@@ -69,7 +78,7 @@ class EvaluationBar:
                 batches,
                 total=self._steps,
                 unit="batch",
-                desc=f"evaluate {self._split}",
+                desc=f"{self._doing} {self._split}",
                 leave=False,
                 dynamic_ncols=True,
             )
@@ -79,7 +88,8 @@ class EvaluationBar:
             if time.monotonic() - said > _LOG_SECONDS:
                 said = time.monotonic()
                 logging.info(
-                    "evaluate %s: %d of %d batches",
+                    "%s %s: %d of %d batches",
+                    self._doing,
                     self._split,
                     done,
                     self._steps,

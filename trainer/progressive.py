@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 
 import keras
 
+from input import augment as augment_lib
+from input import resizing
 from trainer import duration, errors
 
 _NAME = "train.progressive_resizing"
@@ -85,6 +87,15 @@ def stages(
 def at(schedule: Iterable[Stage], step: int) -> Stage | None:
     """Returns the stage that the step after `step` steps is in, if any."""
     return next((s for s in schedule if step < s.until), None)
+
+
+def augments(
+    stage: Stage | None, chosen: Sequence[augment_lib.Augment]
+) -> list[augment_lib.Augment]:
+    """Returns what is done to images on the device in a stage, if in one."""
+    if stage is None:
+        return list(chosen)
+    return [resizing.resize(stage.height, stage.width), *chosen]
 
 
 def view(model: keras.Model, stage: Stage) -> keras.Model:

@@ -16,9 +16,11 @@ from trainer import duration as duration_lib
 from trainer import (
     errors,
     losses,
+    metric_checks,
     optimizers,
     progressive,
     recipe_checks,
+    scoring,
 )
 from trainer import phases as phases_lib
 from trainer import precision as precision_lib
@@ -40,6 +42,11 @@ class Recipe:
             also where the rest learns.
         phases: What learns when, such as the head first and then all: a list
             of `phase()`, in place of `trainable` and `freeze_batch_norm`.
+        cache_features: Whether what a frozen backbone makes of each picture is
+            computed once and kept in memory. "auto": where that is the same
+            training and fits into half of the free memory.
+        features_dir: Folder that keeps it for the next run as well, one that
+            all hosts see; None: memory alone.
         train_data: The split to train on.
         global_batch_size: Rows of a batch over all replicas, at least 1.
         duration: Length of the run, such as "90 epochs" or "1000 steps".
@@ -75,9 +82,12 @@ class Recipe:
         keep_checkpoints: How many of the newest are kept, at least 1.
         keep_every: Besides, one of each such period is kept for good, such as
             "10 epochs"; None: only the newest.
-        best_metric: Of `eval_data`: the best checkpoint by it is in best/.
+        metrics: Which metrics an evaluation has.
+        best_metric: Of `eval_data`: the best checkpoint by it is in best/, see
+            docs/evaluation.md; `auto`: `top_1_accuracy`, or of multi-label
+            data `average_precision_macro`.
         best_direction: Whether `max` or `min` is best; `auto`: the least
-            `loss`, the most of anything else.
+            of a loss or an error, the most of anything else.
         early_stopping: Ends training when `best_metric` has not become better
             for so long, such as "10 epochs"; None: never.
         warm_start: Start from the weights of another run, its model_dir or one
@@ -106,6 +116,8 @@ class Recipe:
     trainable: str = "all"
     freeze_batch_norm: bool = False
     phases: Sequence[phases_lib.Phase] = ()
+    cache_features: Literal["auto"] | bool = "auto"
+    features_dir: str | None = None
     eval_data: eval_pipeline.EvalData | None = None
     test_data: eval_pipeline.EvalData | None = None
     augment: Sequence[augment_lib.Augment] = ()
@@ -127,7 +139,8 @@ class Recipe:
     evaluate_every: str | None = "1 epoch"
     keep_checkpoints: int = 3
     keep_every: str | None = None
-    best_metric: best_lib.Metric = "top_1_accuracy"
+    metrics: scoring.Scoring = scoring.Scoring()
+    best_metric: str = "auto"
     best_direction: best_lib.Direction = "auto"
     early_stopping: str | None = None
     warm_start: str | None = None
@@ -153,6 +166,7 @@ class Recipe:
             )
         self.stages  # noqa: B018 - the same
         self.spans  # noqa: B018 - the same
+        self.kept_metric  # noqa: B018 - the same
         recipe_checks.check_data(self)
 
     @property
@@ -164,6 +178,17 @@ class Recipe:
     def classes(self) -> int:
         """Outputs of the network."""
         return self.num_classes or len(self.train_data.source.info.class_names)
+
+    @property
+    def kept_metric(self) -> str:
+        """The name of the metric that decides which checkpoint is the best."""
+        return metric_checks.best_metric(
+            self.best_metric,
+            self.metrics,
+            self.eval_data,
+            self.train_data.source.info,
+            self.classes,
+        )
 
     @property
     def horizon(self) -> duration_lib.Horizon:
@@ -196,6 +221,11 @@ class Recipe:
             self.train_data.image_shape,
             self.horizon,
         )
+
+    def augments_at(self, step: int) -> list[augment_lib.Augment]:
+        """Returns what is done to images on the device after `step` steps."""
+        stage = progressive.at(self.stages, step)
+        return progressive.augments(stage, self.augment)
 
     @property
     def spans(self) -> list[phases_lib.Span]:

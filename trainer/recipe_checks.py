@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from input import eval_pipeline
-from trainer import errors
+from trainer import errors, metric_checks
 
 if TYPE_CHECKING:
     from trainer import recipe
@@ -90,6 +90,12 @@ def check_data(chosen: recipe.Recipe) -> None:
             f"{found} classes. Leave it unset, or set it to at least "
             f"{found}."
         )
+    metric_checks.check_labels(
+        chosen.train_data.source.info,
+        chosen.evaluations,
+        chosen.num_classes,
+        chosen.metrics,
+    )
     for data in chosen.evaluations:
         _check_evaluation(chosen, data)
 

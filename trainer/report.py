@@ -21,10 +21,11 @@ from input.files import write_atomically
 from trainer import report_classes as classes
 from trainer import report_curves as curves
 from trainer import report_headline as headline
+from trainer import report_quality as quality
 from trainer import report_text as text
 from trainer.errors import ConfigError, OutputError, writing
 from trainer.report_run import Run, number, read_run
-from trainer.results import class_scores, macro_average
+from trainer.scores import class_scores, macro_average
 
 _FACTS = (
     ("lockstep_version", "Lockstep"),
@@ -111,6 +112,11 @@ def _evaluation_parts(
         "classes_with_examples": int((scores.support > 0).sum()),
         "confused": classes.confused_rows(result),
         "mistakes": classes.mistake_views(result),
+        "ranked": result.ranking,
+        "metric_rows": quality.metric_rows(result),
+        "plots": quality.plots(result),
+        "calibration_note": quality.calibration_note(result),
+        "slice_tables": quality.slice_tables(result),
     }
 
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from trainer import results
-from trainer.results import ClassScores, EvaluationResult, Mistake
+from trainer import scores as scores_lib
+from trainer.results import EvaluationResult, Mistake
+from trainer.scores import ClassScores
 
 _ANNOTATED = 20  # up to so many classes, the matrix is a table of numbers
 _DRAWN = 200  # up to so many, it is a heat map
@@ -57,6 +58,8 @@ class ClassRow(NamedTuple):
     precision: float
     recall: float
     f1: float
+    average_precision: float
+    roc_auc: float
     weak: bool
 
 
@@ -94,7 +97,7 @@ class SplitCounts(NamedTuple):
 
 def matrix_cells(result: EvaluationResult) -> list[list[Cell]]:
     """Rows of the annotated matrix, none if there are too many classes."""
-    if len(result.class_names) > _ANNOTATED:
+    if result.multi_label or len(result.class_names) > _ANNOTATED:
         return []
     shares = _row_shares(result.confusion_matrix)
     return [
@@ -111,7 +114,7 @@ def matrix_cells(result: EvaluationResult) -> list[list[Cell]]:
 def heat_map(result: EvaluationResult) -> HeatMap | None:
     """The matrix as a picture, between 21 and 200 classes."""
     classes = len(result.class_names)
-    if not _ANNOTATED < classes <= _DRAWN:
+    if result.multi_label or not _ANNOTATED < classes <= _DRAWN:
         return None
     # The square root keeps an error of 1 % visible beside a class of 99 %;
     # opacity rather than a colour scale serves light and dark pages alike.
@@ -148,6 +151,10 @@ def class_rows(result: EvaluationResult, scores: ClassScores) -> list[ClassRow]:
     """
     empty = scores.support == 0
     order = np.lexsort((scores.f1, empty))
+    unknown = np.full(len(order), np.nan)
+    ranked = result.ranking
+    precision = unknown if ranked is None else ranked.average_precision
+    area = unknown if ranked is None else ranked.roc_auc
     weakest = min(5, max(1, len(order) // 10))
     return [
         ClassRow(
@@ -157,6 +164,8 @@ def class_rows(result: EvaluationResult, scores: ClassScores) -> list[ClassRow]:
             precision=float(scores.precision[i]),
             recall=float(scores.recall[i]),
             f1=float(scores.f1[i]),
+            average_precision=float(precision[i]),
+            roc_auc=float(area[i]),
             weak=bool(rank < weakest and scores.f1[i] < 1 and not empty[i]),
         )
         for rank, i in enumerate(order)
@@ -165,6 +174,8 @@ def class_rows(result: EvaluationResult, scores: ClassScores) -> list[ClassRow]:
 
 def confused_rows(result: EvaluationResult) -> list[ConfusedRow]:
     """The most confused pairs: 10, or 20 where there is no matrix."""
+    if result.multi_label:
+        return []
     names = result.class_names
     support = result.confusion_matrix.sum(axis=1)
     limit = 10 if len(names) <= _DRAWN else 20
@@ -175,7 +186,7 @@ def confused_rows(result: EvaluationResult) -> list[ConfusedRow]:
             pair.examples,
             pair.examples / int(support[pair.label]),
         )
-        for pair in results.most_confused(result.confusion_matrix, limit)
+        for pair in scores_lib.most_confused(result.confusion_matrix, limit)
     ]
 
 
@@ -232,6 +243,13 @@ def png_uri(image: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(encoded).decode()}"
 
 
+def label_text(label: int | Sequence[int], names: Sequence[str]) -> str:
+    """The name of a class, or of all that an example has: cat, dog."""
+    if isinstance(label, int):
+        return names[label]
+    return ", ".join(names[i] for i in label) or "none"
+
+
 def _row_shares(matrix: np.ndarray) -> np.ndarray:
     """Rows divided by their sums, float64 [C, C]; empty rows stay 0."""
     return matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -250,8 +268,8 @@ def _mistake_view(mistake: Mistake, names: Sequence[str]) -> MistakeView:
     return MistakeView(
         uri=png_uri(image),
         pixelated=side <= _SMALL_PICTURE,
-        label=names[mistake.label],
-        predicted=names[mistake.predicted],
+        label=label_text(mistake.label, names),
+        predicted=label_text(mistake.predicted, names),
         confidence=mistake.confidence,
         name=mistake.name,
     )

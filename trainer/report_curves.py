@@ -16,6 +16,7 @@ _LARGE, _SMALL = (440.0, 240.0), (340.0, 220.0)  # points
 # A schedule's shape is known on a linear scale, however small its end.
 _SCALES: dict[str, Scale] = {
     "top_1_accuracy": "accuracy",
+    "subset_accuracy": "accuracy",
     "learning_rate": "linear",
 }
 _EVAL_COLORS = ("eval", "other")  # further splits are in the table only
@@ -43,6 +44,7 @@ def curves(run: Run) -> list[Chart]:
     charts = (
         _curve(run, "Loss", "loss"),
         _curve(run, "Top-1 accuracy", "top_1_accuracy"),
+        _curve(run, "All classes right", "subset_accuracy"),
         _curve(run, "Learning rate", "learning_rate"),
         _speed_chart(run),
         _curve(run, "Gradient norm", "gradient_norm"),
@@ -101,7 +103,7 @@ def _restarts(steps: Sequence[int]) -> str:
 
 def _curve(run: Run, title: str, key: str) -> Chart | None:
     """A quantity of training and, if it was evaluated, of each split."""
-    accuracy = key == "top_1_accuracy"
+    accuracy = _SCALES.get(key) == "accuracy"
     large = accuracy or key == "loss"
     shown = text.percent if accuracy else text.number
     lines, keys, words = [], [], []

@@ -5,15 +5,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from trainer import report_text as text
+from trainer import scoring
 from trainer.report_run import Run, median, number
-from trainer.results import EvaluationResult, wilson_interval
+from trainer.results import EvaluationResult
+from trainer.scores import wilson_interval
 
 # The split that speaks for the run: the first of these, else by name.
 _SPLITS = ("test", "eval", "validation", "val")
 
 
 class Evaluation(NamedTuple):
-    """The newest evaluation of a split; None is what is not known."""
+    """The newest evaluation of a split; None is what is not known.
+
+    Of multi-label data `top_1` and `correct` are of examples all of whose
+    classes are right, and there is a mean average precision.
+    """
 
     split: str
     step: int
@@ -23,6 +29,8 @@ class Evaluation(NamedTuple):
     top_5: float | None
     loss: float | None
     result: EvaluationResult | None
+    multi_label: bool = False
+    mean_average_precision: float | None = None
 
     @property
     def interval(self) -> str:
@@ -88,12 +96,17 @@ def _from_result(result: EvaluationResult) -> Evaluation:
         top_5=number(result.metrics, "top_5_accuracy"),
         loss=number(result.metrics, "loss"),
         result=result,
+        multi_label=result.multi_label,
+        mean_average_precision=number(
+            result.metrics, "average_precision_macro"
+        ),
     )
 
 
 def _from_log(run: Run, split: str) -> Evaluation:
     entry = run.log.evaluations[split][-1]
-    top_1 = number(entry, "top_1_accuracy")
+    multi_label = "subset_accuracy" in entry
+    top_1 = number(entry, scoring.accuracy_name(multi_label))
     examples = number(entry, "examples")
     return Evaluation(
         split=split,
@@ -108,10 +121,14 @@ def _from_log(run: Run, split: str) -> Evaluation:
         top_5=number(entry, "top_5_accuracy"),
         loss=number(entry, "loss"),
         result=None,
+        multi_label=multi_label,
+        mean_average_precision=number(entry, "average_precision_macro"),
     )
 
 
 def _accuracy_tile(best: Evaluation | None) -> Tile:
+    if best is not None and best.multi_label:
+        return _precision_tile(best)
     if best is None or best.top_1 is None:
         return Tile("Top-1 accuracy", text.MISSING, "not evaluated yet")
     note = f"{best.split}, step {text.count(best.step)}"
@@ -122,6 +139,22 @@ def _accuracy_tile(best: Evaluation | None) -> Tile:
             f"{best.interval}"
         )
     return Tile("Top-1 accuracy", text.percent(best.top_1, best.examples), note)
+
+
+def _precision_tile(best: Evaluation) -> Tile:
+    """Of multi-label data: few examples have all of their classes right."""
+    note = f"{best.split}, step {text.count(best.step)}"
+    if best.top_1 is not None and best.examples:
+        right = text.percent(best.top_1, best.examples)
+        note = (
+            f"{text.count(best.examples)} {best.split} images, {right} with "
+            f"all classes right, 95{text.THIN_SPACE}% interval {best.interval}"
+        )
+    return Tile(
+        "Mean average precision",
+        text.percent(best.mean_average_precision, best.examples),
+        note,
+    )
 
 
 def _loss_tile(run: Run, best: Evaluation | None) -> Tile | None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import math
 import zipfile
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from input import files
-from trainer import errors
+from trainer import errors, scores
+from trainer.calibration import Activation, Reliability
+from trainer.ranking import Ranking
 
-_FORMAT = 1
-_Z_95 = 1.959963984540054  # two-sided 95 % quantile of the normal
+_FORMAT = 2
+# A result of format 1 has no intervals, ranking, calibration and slices.
+_READABLE = (1, 2)
+_SMALL_SLICE = 50
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,17 +29,54 @@ class Mistake:
     Attributes:
       image: uint8 [H, W, C], as the model saw it before augmentation and
         normalisation; C is 1 (grey), 3 (RGB) or 4 (RGBA).
-      label: the true class, from 0.
-      predicted: the class with the largest logit, from 0.
-      confidence: softmax probability of `predicted`, in [0, 1].
+      label: the true class, from 0; of multi-label data a list, those that
+        the example has.
+      predicted: the class with the largest logit, or those predicted.
+      confidence: probability of `predicted`, in [0, 1]; of multi-label data
+        the largest probability that was given to a wrong decision.
       name: the file the example came from; "" if unknown.
     """
 
     image: np.ndarray
-    label: int
-    predicted: int
+    label: int | list[int]
+    predicted: int | list[int]
     confidence: float
     name: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SliceResult:
+    """The examples of a split that share a value, such as one camera's.
+
+    Attributes:
+      column: what they are told apart by, such as "camera".
+      value: of theirs.
+      examples: how many there are, at least 1.
+      correct: how many of them are right: in all classes, where an example
+        may have several.
+      metrics: name to value, as of the whole split.
+    """
+
+    column: str
+    value: str
+    examples: int
+    correct: int
+    metrics: dict[str, float]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the examples that are right."""
+        return self.correct / self.examples
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the accuracy."""
+        return scores.wilson_interval(self.correct, self.examples)
+
+    @property
+    def small(self) -> bool:
+        """Whether it has so few examples that little is known of it."""
+        return self.examples < _SMALL_SLICE
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,11 +89,20 @@ class EvaluationResult:
       metrics: name to value, such as `loss` and `top_1_accuracy`.
       class_names: one name per class, C in all.
       confusion_matrix: int64 [C, C]; entry [t, p] counts the examples of
-        class t that were predicted as p.
+        class t that were predicted as p. Of multi-label data, int64
+        [C, 2, 2]: such a matrix for each class, 1 being the examples that
+        have it.
       mistakes: the most confident mistakes, most confident first.
+      intervals: the 95 % intervals of some of the metrics.
+      activation: what makes probabilities of logits; `temperature` of
+        `metrics` is what logits are to be divided by before.
+      reliability: accuracy by confidence.
+      scaled: the same with the temperature.
+      ranking: ROC and precision-recall of each class.
+      slices: the parts of the split, those of a column together.
 
     Raises:
-      ValueError: the matrix is not [C, C] for C class names.
+      ValueError: the matrix is not [C, C] or [C, 2, 2] for C class names.
     """
 
     split: str
@@ -61,25 +111,43 @@ class EvaluationResult:
     class_names: tuple[str, ...]
     confusion_matrix: np.ndarray
     mistakes: tuple[Mistake, ...] = ()
+    intervals: dict[str, tuple[float, float]] = dataclasses.field(
+        default_factory=dict
+    )
+    activation: Activation = "softmax"
+    reliability: Reliability | None = None
+    scaled: Reliability | None = None
+    ranking: Ranking | None = None
+    slices: tuple[SliceResult, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks that names and matrix speak of the same classes."""
         classes = len(self.class_names)
-        if self.confusion_matrix.shape != (classes, classes):
+        shape = self.confusion_matrix.shape
+        if shape not in ((classes, classes), (classes, 2, 2)):
             raise ValueError(
-                f"confusion_matrix has shape {self.confusion_matrix.shape}, "
-                f"but there are {classes} class_names: it must be "
-                f"[{classes}, {classes}], rows true and columns predicted."
+                f"confusion_matrix has shape {shape}, but there are {classes} "
+                f"class_names: it must be [{classes}, {classes}], rows true "
+                f"and columns predicted, or [{classes}, 2, 2]."
             )
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an example may have several classes, or none."""
+        return self.confusion_matrix.ndim == 3
 
     @property
     def examples(self) -> int:
         """Number of examples evaluated."""
+        if self.multi_label:
+            return int(self.confusion_matrix[:1].sum())
         return int(self.confusion_matrix.sum())
 
     @property
     def correct(self) -> int:
-        """Number of examples whose most likely class is the true one."""
+        """Number of examples that are right: of multi-label data, in all."""
+        if self.multi_label:
+            return round(self.metrics["subset_accuracy"] * self.examples)
         return int(np.trace(self.confusion_matrix))
 
     def save(self, path: str) -> None:
@@ -103,24 +171,32 @@ class EvaluationResult:
             "class_names": list(self.class_names),
             "mistakes": [
                 {
-                    "label": int(m.label),
-                    "predicted": int(m.predicted),
+                    "label": m.label,
+                    "predicted": m.predicted,
                     "confidence": float(m.confidence),
                     "name": m.name,
                 }
                 for m in self.mistakes
             ],
+            "intervals": {k: list(v) for k, v in self.intervals.items()},
+            "activation": self.activation,
+            "slices": [dataclasses.asdict(part) for part in self.slices],
         }
         encoded = json.dumps(header).encode("ascii")
-        images: dict[str, Any] = {
+        arrays: dict[str, Any] = {
             f"image_{i}": m.image for i, m in enumerate(self.mistakes)
         }
+        for name in _PARTS:
+            part = getattr(self, name)
+            if part is not None:
+                for field in dataclasses.fields(part):
+                    arrays[f"{name}/{field.name}"] = getattr(part, field.name)
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
             header=np.frombuffer(encoded, np.uint8),
             confusion_matrix=self.confusion_matrix.astype(np.int64),
-            **images,
+            **arrays,
         )
         with errors.writing(path):
             files.write_atomically(path, buffer.getvalue())
@@ -137,7 +213,7 @@ class EvaluationResult:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 header = json.loads(arrays["header"].tobytes())
-                if header["format"] != _FORMAT:
+                if header["format"] not in _READABLE:
                     raise ValueError(f"format {header['format']}")
                 mistakes = tuple(
                     Mistake(image=arrays[f"image_{i}"], **fields)
@@ -150,6 +226,7 @@ class EvaluationResult:
                     class_names=tuple(header["class_names"]),
                     confusion_matrix=arrays["confusion_matrix"],
                     mistakes=mistakes,
+                    **_of_format_2(header, arrays),
                 )
         except (
             ValueError,  # not JSON, pickled, or names and matrix disagree
@@ -165,6 +242,39 @@ class EvaluationResult:
             ) from error
 
 
+# Parts of a result that are arrays, each of a name of its own.
+_PARTS: dict[str, type[Reliability] | type[Ranking]] = {
+    "reliability": Reliability,
+    "scaled": Reliability,
+    "ranking": Ranking,
+}
+
+
+def _of_format_2(
+    header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """Reads the fields of a result that format 1 has not."""
+    if header["format"] == 1:
+        return {}
+    return {
+        "intervals": {
+            name: (low, high)
+            for name, (low, high) in header["intervals"].items()
+        },
+        "activation": header["activation"],
+        "slices": tuple(SliceResult(**part) for part in header["slices"]),
+    } | {
+        name: kind(
+            **{
+                field.name: arrays[f"{name}/{field.name}"]
+                for field in dataclasses.fields(kind)
+            }
+        )
+        for name, kind in _PARTS.items()
+        if f"{name}/{dataclasses.fields(kind)[0].name}" in arrays
+    }
+
+
 def step_of(path: str) -> int:
     """Returns the step of a saved result; -1 where none can be read."""
     try:
@@ -173,133 +283,22 @@ def step_of(path: str) -> int:
         return -1
 
 
-class ClassScores(NamedTuple):
-    """Scores of each class, from one confusion matrix.
+def accuracy(result: EvaluationResult) -> str:
+    """Returns the figure that stands for a result: top-1 accuracy 97.50 %.
 
-    Attributes:
-      precision: float64 [C], correct / predicted as the class.
-      recall: float64 [C], correct / examples of the class.
-      f1: float64 [C], harmonic mean of the two.
-      support: int64 [C], examples of the class.
+    Of multi-label data that is the mean average precision.
     """
-
-    precision: np.ndarray
-    recall: np.ndarray
-    f1: np.ndarray
-    support: np.ndarray
-
-
-class Confusion(NamedTuple):
-    """So many examples of class `label` were taken for `predicted`."""
-
-    label: int
-    predicted: int
-    examples: int
+    if not result.multi_label:
+        share = result.metrics["top_1_accuracy"]
+        return f"top-1 accuracy {100 * share:.2f} %"
+    precision = result.metrics["average_precision_macro"]
+    share = result.metrics["subset_accuracy"]
+    return f"mAP {100 * precision:.2f} %, all classes right {100 * share:.2f} %"
 
 
-def class_scores(confusion_matrix: np.ndarray) -> ClassScores:
-    """Precision, recall, F1 and support of each class.
-
-    A score whose denominator is zero is 0: the precision of a class that was
-    never predicted, the recall of a class without examples, and the F1 of a
-    class that is neither.
-
-    Args:
-      confusion_matrix: integers [C, C], rows true and columns predicted.
-    """
-    correct = np.diagonal(confusion_matrix)
-    support = confusion_matrix.sum(axis=1)
-    predicted = confusion_matrix.sum(axis=0)
-    return ClassScores(
-        precision=_ratio(correct, predicted),
-        recall=_ratio(correct, support),
-        f1=_ratio(2 * correct, support + predicted),
-        support=support.astype(np.int64),
+def describe(result: EvaluationResult) -> str:
+    """Returns a result in one line."""
+    return (
+        f"{accuracy(result)}, loss {result.metrics['loss']:.4f}, "
+        f"{result.examples:,} examples"
     )
-
-
-def macro_average(scores: ClassScores) -> tuple[float, float, float]:
-    """Unweighted means of precision, recall and F1.
-
-    Classes without examples are left out: nothing is known of them, and a
-    0 would pull the mean down. All three are 0 if no class has examples.
-    """
-    present = scores.support > 0
-    if not present.any():
-        return 0.0, 0.0, 0.0
-    precision, recall, f1 = (
-        float(values[present].mean())
-        for values in (scores.precision, scores.recall, scores.f1)
-    )
-    return precision, recall, f1
-
-
-def balanced_accuracy(confusion_matrix: np.ndarray) -> float:
-    """Mean recall of the classes that have examples, in [0, 1].
-
-    Args:
-      confusion_matrix: integers [C, C], rows true and columns predicted.
-    """
-    return macro_average(class_scores(confusion_matrix))[1]
-
-
-def most_confused(confusion_matrix: np.ndarray, limit: int) -> list[Confusion]:
-    """The largest counts off the diagonal, largest first.
-
-    Args:
-      confusion_matrix: integers [C, C], rows true and columns predicted.
-      limit: how many at most; pairs that never happened are left out. Equal
-        counts come in order of true, then predicted class.
-    """
-    wrong = confusion_matrix.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
-    labels, predictions = np.unravel_index(order, wrong.shape)
-    return [
-        Confusion(int(label), int(predicted), int(wrong[label, predicted]))
-        for label, predicted in zip(labels, predictions, strict=True)
-        if wrong[label, predicted] > 0
-    ]
-
-
-def wilson_interval(
-    correct: int, examples: int, z: float = _Z_95
-) -> tuple[float, float]:
-    """Confidence interval of a proportion, good near 0 and 1 too.
-
-    Wilson, "Probable inference, the law of succession, and statistical
-    inference", JASA 22 (1927).
-
-    Args:
-      correct: successes, in [0, examples].
-      examples: trials; with none, nothing is known and it is (0, 1).
-      z: quantile of the normal distribution; the default gives 95 %.
-
-    Returns:
-      Lower and upper end, each in [0, 1].
-
-    Raises:
-      ValueError: `correct` is not in [0, examples].
-    """
-    if not 0 <= correct <= examples:
-        raise ValueError(
-            f"correct is {correct} of {examples} examples: it must lie "
-            "between 0 and examples."
-        )
-    if examples == 0:
-        return 0.0, 1.0
-    share = correct / examples
-    shrink = 1 + z * z / examples
-    centre = (share + z * z / (2 * examples)) / shrink
-    spread = share * (1 - share) / examples + (z / (2 * examples)) ** 2
-    half = z * math.sqrt(spread) / shrink
-    # At 0 and at all, rounding would leave the end a hair beside 0 or 1.
-    low = 0.0 if correct == 0 else centre - half
-    high = 1.0 if correct == examples else centre + half
-    return low, high
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Elementwise float64 quotient, 0 where the denominator is 0."""
-    result = np.zeros(numerator.shape, np.float64)
-    return np.divide(numerator, denominator, out=result, where=denominator > 0)

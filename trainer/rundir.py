@@ -28,25 +28,43 @@ from trainer import (
 _FREE = (
     "DATA_DIR",
     "eval_data.cache",
+    "eval_data.slices",
     "make_engine.",
+    "metrics.",
     "test_data.cache",
+    "test_data.slices",
     "tfrecords.data_dir",
     "train.best_direction",
     "train.best_metric",
+    "train.cache_features",
     "train.checkpoint_every",
     "train.evaluate_every",
+    "train.features_dir",
     "train.hang_timeout",
     "train.jit_compile",
     "train.keep_checkpoints",
     "train.keep_every",
     "train.log_every",
     "train.max_rollbacks",
+    "train.metrics",
     "train.on_divergence",
     "train.profile",
     "train.spike_factor",
     "train.steps_per_loop",
     "train_data.cache",
     "train_data.service",
+)
+# What those who use its weights may do differently from the training.
+FREE_AFTERWARDS = (
+    "eval_data.",
+    "test_data.",
+    "train.duration",
+    "train.early_stopping",
+    "train.eval_data",
+    "train.global_batch_size",
+    "train.test_data",
+    "train.warm_start",
+    "train_data.shard_by",
 )
 RUN = "run.json"
 CONFIG = "operative_config.gin"
@@ -178,6 +196,21 @@ def _had_checkpoints(model_dir: str) -> str:
     if not begun and best.Best(model_dir).checkpoints.steps():
         return "best/ is there, and nothing says how far it had come"
     return found
+
+
+def config_of(model_dir: str) -> str:
+    """Returns where the bindings of a run are kept, a gin file.
+
+    Raises:
+        errors.ConfigError: They are not there.
+    """
+    path = os.path.join(model_dir, CONFIG)
+    if not files.exists(path):
+        raise errors.ConfigError(
+            f"{path} is missing, so {model_dir} is not the folder of a run. "
+            "Name the model_dir of a training."
+        )
+    return path
 
 
 def _done(model_dir: str) -> str:

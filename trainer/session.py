@@ -2,19 +2,20 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from input import augment, diagnosis, eval_pipeline, resizing
+from input import augment, diagnosis, eval_pipeline
 from models import freezing as freezing_lib
 from trainer import (
     engine,
     errors,
     evaluation,
     loop,
+    metric_checks,
     objective,
     param_groups,
     phases,
@@ -22,10 +23,11 @@ from trainer import (
     preprocessing,
     progressive,
     recipe,
-    state,
     step,
     updater,
 )
+from trainer import features as features_lib
+from trainer import state as state_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +42,39 @@ class Session:
         views: The network for the smaller images of each stage, in order.
         spans: The phases of the run, in order.
         freezing: Lets layers learn and not, as each phase asks for.
+        keeps_features: Whether a frozen backbone sees each picture once.
+        features: What it has made of them; None: it sees all of them.
     """
 
     recipe: recipe.Recipe
     engine: engine.Engine
-    state: state.TrainState
+    state: state_lib.TrainState
     preprocess: step.Preprocess
     views: Mapping[progressive.Stage, keras.Model]
     spans: Sequence[phases.Span]
     freezing: freezing_lib.Freezing
+    keeps_features: bool = False
+    features: features_lib.Features | None = None
+
+    def with_features(self, beat: Callable[[], None]) -> "Session":
+        """Returns the session with features for pictures, where it keeps them.
+
+        To be called when the weights are those of the run.
+
+        Args:
+            beat: Called at each batch: the process has not hung.
+        """
+        if not self.keeps_features:
+            return self
+        with diagnosis.explained(self.recipe.train_data):
+            made = features_lib.compute(
+                self.recipe,
+                self.engine,
+                self.state.model,
+                self.preprocess,
+                beat,
+            )
+        return dataclasses.replace(self, features=made)
 
     def take_steps(self, start_step: int) -> loop.TakeSteps:
         """Returns the compiled training loop, its data at a given step.
@@ -56,25 +82,34 @@ class Session:
         It takes no more steps at a time than are left of a stage or a phase.
         Where the data cannot be read it raises input.errors.DataError.
         """
-        # What is to be cached is read here.
-        with diagnosis.explained(self.recipe.train_data):
-            batches = self._batches(start_step)
+        done = start_step
+
+        @functools.cache
+        def batches(on_features: bool) -> Iterator[Any]:
+            return self._batches(done, on_features)
 
         @functools.cache
         def compiled(stage: progressive.Stage | None, phase: int) -> Any:
-            return self._compile(stage, self.spans[phase], batches)
+            span = self.spans[phase]
+            return self._compile(stage, span, batches(self._on_features(span)))
 
-        done = start_step
+        # What is to be cached is read here.
+        with diagnosis.explained(self.recipe.train_data):
+            batches(self._on_features(phases.at(self.spans, done)))
 
         def take(steps: int) -> dict[str, float]:
             nonlocal done
             stage = progressive.at(self.views, done)
             phase = phases.at(self.spans, done)
-            done += steps
             with diagnosis.explained(self.recipe.train_data):
-                return compiled(stage, phase.index)(steps)
+                take_steps = compiled(stage, phase.index)
+                done += steps
+                return take_steps(steps)
 
         return take
+
+    def _on_features(self, phase: phases.Span) -> bool:
+        return self.features is not None and phase.until <= self.features.until
 
     def _compile(
         self,
@@ -89,11 +124,16 @@ class Session:
         self.freezing.apply(phase.trainable, phase.freeze_batch_norm)
         train = dataclasses.replace(self.state, phase=phase.index)
         train_step = self._train_step(phase)
+        if self.features is not None and self._on_features(phase):
+            train = dataclasses.replace(train, model=self.features.head)
+            train_step = dataclasses.replace(
+                train_step, preprocess=self.features.preprocess
+            )
         if stage is not None:
-            smaller = resizing.resize(stage.height, stage.width)
             train = dataclasses.replace(train, model=self.views[stage])
             train_step = dataclasses.replace(
-                train_step, augments=[smaller, *train_step.augments]
+                train_step,
+                augments=progressive.augments(stage, train_step.augments),
             )
         return loop.compile_steps(
             self.engine,
@@ -105,13 +145,28 @@ class Session:
 
     def evaluator(self, data: eval_pipeline.EvalData) -> evaluation.Evaluator:
         """Returns an evaluator of the model on a split."""
+        found = self.features
+        if found is not None and found.eval and data is self.recipe.eval_data:
+            head = dataclasses.replace(self.state, model=found.head)
+            return features_lib.evaluator(
+                self._evaluator(found.eval, head, found.preprocess)
+            )
+        return self._evaluator(data, self.state, self.preprocess)
+
+    def _evaluator(
+        self,
+        data: eval_pipeline.EvalData,
+        train: state_lib.TrainState,
+        preprocess: step.Preprocess,
+    ) -> evaluation.Evaluator:
         return evaluation.make_evaluator(
             data,
             self.engine,
-            self.state,
-            self.preprocess,
+            train,
+            preprocess,
             self.recipe.loss,
             self.recipe.global_batch_size,
+            self.recipe.metrics,
         )
 
     def _train_step(self, phase: phases.Span) -> step.TrainStep:
@@ -157,10 +212,13 @@ class Session:
     def _data_offset(self) -> int:
         return int(self.state.history.data_offset.numpy())
 
-    def _batches(self, start_step: int) -> Iterator[Any]:
+    def _batches(self, start_step: int, on_features: bool) -> Iterator[Any]:
         first = start_step + self._data_offset()
+        data = self.recipe.train_data
+        if self.features is not None and on_features:
+            data = self.features.train
         batches = self.engine.distribute(
-            lambda host: self.recipe.train_data.dataset(
+            lambda host: data.dataset(
                 host,
                 global_batch_size=self.recipe.global_batch_size,
                 seed=self.recipe.seed,
@@ -186,6 +244,8 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
         raise errors.ConfigError(f"train.{error}") from error
     _check_mixing(chosen, on)
     _check_augment(chosen)
+    info = chosen.train_data.source.info
+    metric_checks.check_loss(info, chosen.loss)
     if (
         chosen.jit_compile
         and chosen.batch_norm == "sync"
@@ -205,18 +265,28 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
             image_shape=chosen.train_data.image_shape,
         )
         _check_model(model, chosen)
+        keeps_features = features_lib.check(chosen, model)
         views = {s: progressive.view(model, s) for s in chosen.stages}
         freezing = freezing_lib.Freezing(model)
         spans = chosen.spans
         updaters = [_updater(model, freezing, span) for span in spans]
         freezing.restore()
-        built = state.create(
+        built = state_lib.create(
             model, updaters, chosen.precision, chosen.ema_decay
         )
     preprocess = preprocessing.choose(
         model, chosen.train_data.source.info, chosen.train_data.image_shape
     )
-    return Session(chosen, on, built, preprocess, views, spans, freezing)
+    return Session(
+        chosen,
+        on,
+        built,
+        preprocess,
+        views,
+        spans,
+        freezing,
+        keeps_features,
+    )
 
 
 def _updater(

@@ -17,7 +17,6 @@ from input import spec
 from models import layers
 from trainer import (
     engine,
-    losses,
     metrics,
     objective,
     phases,
@@ -167,8 +166,7 @@ class TrainStep:
             weights,
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        rank = metrics.rank(logits, targets.dominant)
-        correct = tf.cast(rank == 0, tf.float32)
+        correct = metrics.is_correct(logits, targets.dominant)
         sums = (per_example, correct * mask, mask)
         return gradients, {
             name: tf.reduce_sum(values)
@@ -267,35 +265,3 @@ class TrainStep:
             return gradients
         factor = largest / tf.maximum(norm, largest)
         return [g * factor for g in gradients]
-
-
-def eval_step(
-    predict: Callable[[tf.Tensor], tf.Tensor],
-    preprocess: Preprocess,
-    loss: losses.Loss,
-    batch: spec.Batch,
-) -> dict[str, Any]:
-    """Returns what each example of a batch gives, padding included.
-
-    Args:
-        predict: From preprocessed images to logits.
-        preprocess: Makes what the network sees.
-        loss: Per-example loss.
-        batch: A replica's rows.
-
-    Returns:
-        `loss` float32, `rank` int32 (of the right class), `predicted` int32,
-        `confidence` float32 (of the predicted class), `label`, `mask`,
-        `index`: each [b].
-    """
-    logits = predict(preprocess(batch[spec.IMAGE]))
-    probabilities = loss.probabilities(logits)
-    return {
-        "loss": loss(batch[spec.LABEL], logits),
-        "rank": metrics.rank(logits, batch[spec.LABEL]),
-        "predicted": tf.argmax(logits, axis=1, output_type=tf.int32),
-        "confidence": tf.reduce_max(probabilities, axis=1),
-        "label": batch[spec.LABEL],
-        "mask": batch[spec.MASK],
-        "index": batch[spec.INDEX],
-    }

@@ -57,9 +57,10 @@ class Stretches:
         self._model_dir = model_dir
         self._stop, self._watch = stop, watch
         self._total = recipe.horizon.total_steps
+        self._multi_label = recipe.train_data.source.info.multi_label
         self._guard = divergence.Guard(parts)
         self._best = best.Best(
-            model_dir, recipe.best_metric, recipe.best_direction
+            model_dir, recipe.kept_metric, recipe.best_direction
         )
         self._background = background
         self._checkpoints = checkpoints
@@ -134,7 +135,9 @@ class Stretches:
         # and would otherwise happen in the midst of the last evaluation.
         take_steps = self._take_steps = self._parts.take_steps(start)
         speaks = self._parts.engine.is_chief
-        bar = progress.TrainingBar(start, self._total, enabled=speaks)
+        bar = progress.TrainingBar(
+            start, self._total, speaks, self._multi_label
+        )
         profile = profiling.Profile(
             self._parts.recipe.profile_window,
             self._out.board_dir,
@@ -207,7 +210,9 @@ class Stretches:
         done, and a restart need not do it again.
         """
         recipe, total = self._parts.recipe, self._total
-        log = actions.MetricsLog(self._out, total, self._parts.spans)
+        log = actions.MetricsLog(
+            self._out, total, self._parts.spans, self._multi_label
+        )
         log_due = loop.every(recipe.steps("log_every"), total)
         save_due = loop.every(recipe.steps("checkpoint_every"), total)
         evaluate_due = loop.every(

@@ -85,7 +85,8 @@ def test_names_with_commas_quotes_newlines_and_umlauts(root):
 def test_absolute_paths_and_other_names_of_the_root(root, tmp_path):
     os.symlink(root, tmp_path / "link")
     text = (
-        f"path,label\n{root}/0.png,cat\n{tmp_path}/link/1.png,dog\n"
+        f"path,label\n{root.parent}/./{root.name}/0.png,cat\n"
+        f"{tmp_path}/link/1.png,dog\n"
         "gs://bucket/pictures/2.png,dog\n"
     )
     aliases = (f"{tmp_path}/link", "gs://bucket/pictures")

@@ -10,7 +10,7 @@ import zlib
 import pytest
 import tensorflow as tf
 
-from input import dataset, doctor, eval_pipeline, frames, sources, spec
+from input import command, dataset, doctor, eval_pipeline, frames, sources, spec
 from tests.input import damaged, foreign
 from tests.input.conftest import contents, run_convert
 from tests.input.test_duplicates import photo
@@ -266,11 +266,11 @@ def test_a_report_that_cannot_be_written(whole, monkeypatch, capsys) -> None:
     def full(path: str, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(doctor.files, "write_atomically", full)
+    monkeypatch.setattr(command.files, "write_atomically", full)
     assert run(whole, "--json=found.json") == 2
     error = capsys.readouterr().err
     assert "--json=found.json cannot be written: [Errno 28] No space" in error
-    assert "name a file elsewhere" in error
+    assert "name a file in a folder of yours" in error
 
 
 @pytest.mark.parametrize(
@@ -649,3 +649,21 @@ def test_places_that_cannot_be_written(data, tmp_path, capsys) -> None:
     assert f"--html={tmp_path} is a folder" in capsys.readouterr().err
     assert run(data, "--fix=/proc/copy") == 2
     assert "/proc/copy cannot be made" in capsys.readouterr().err
+
+
+def test_a_clean_copy_says_how_many_records_it_lacks(data, capsys) -> None:
+    path = shard(data)
+    kept = records(path)
+    kept[0] = changed(kept[0], image=b"")
+    # One that cannot be decoded, and one that has gone with its bytes.
+    rewrite(data, path, kept)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) - 20])
+    clean = data.parent / "clean"
+    run(data, f"--fix={clean}")
+    examples = sum(map(dataset.load(str(clean)).examples, ("train", "test")))
+    examples += dataset.load(str(clean)).examples("validation")
+    there = sum(map(dataset.load(str(data)).examples, ("train", "test")))
+    there += dataset.load(str(data)).examples("validation")
+    assert there - examples == 2
+    assert "2 records were left out or are lost" in capsys.readouterr().out

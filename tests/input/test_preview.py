@@ -24,7 +24,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_page(tmp_path: pathlib.Path) -> None:
     output = tmp_path / "sheet.html"
-    answer = run(*RECIPE, f"--output={output}", "--examples=3", "--variants=2")
+    answer = run(
+        *RECIPE,
+        f"--output={output}",
+        "--examples=3",
+        "--variants=2",
+        "--step=1",
+    )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == f"3 examples, each seen 2 times: {output}\n"
     text = output.read_text()

@@ -20,7 +20,7 @@ from trainer import config, errors
         ("train.global_batch_size = 16.0", "must be an int"),
         ("train.global_batch_size = True", "must be an int"),
         ("train.duration = 90", "must be a str.*quotes"),
-        ("train.optimizer = @sgd", "train.optimizer.*Did you forget the paren"),
+        ("train.optimizer = @sgd", "train.optimizer.*with the paren"),
         ("train.global_batch_size = 0", "must be at least 1"),
         ("train.seed = 3000000000", "32 bits"),
         ('train.precision = "float64"', "one of 'float32', 'mixed_bfloat16'"),

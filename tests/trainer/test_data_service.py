@@ -76,7 +76,7 @@ def test_a_server_that_is_killed_changes_nothing(
     served = tmp_path / "served"
     with subprocess.Popen(
         [
-            *[sys.executable, "-m", "launch.local", "--workers=1"],
+            *[sys.executable, "-m", "launch.local"],
             *["--data_service=2", "--max_restarts=1", "--grace=1", "--"],
             *[*TRAIN, f"--model_dir={served}"],
         ],

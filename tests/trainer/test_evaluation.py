@@ -1,6 +1,5 @@
 import concurrent.futures
 import dataclasses
-import json
 import threading
 import types
 
@@ -9,7 +8,7 @@ import pytest
 
 from input import errors
 from tests.conftest import make_engine, make_recipe
-from trainer import evaluation, session
+from trainer import predictions, session
 
 
 def evaluate(replicas: int, batch: int, *bindings: str):
@@ -51,44 +50,6 @@ def test_every_example_counts_once_on_every_engine() -> None:
         ]
 
 
-def mistakes_of(confidences: list[float], indices: list[int]):
-    """All of label 0 and predicted 1; an image is its index, in one pixel."""
-    ones = np.ones(len(indices), np.int32)
-    found = {
-        "mask": ones.astype(np.float32),
-        "label": 0 * ones,
-        "predicted": ones,
-        "rank": ones,
-        "loss": ones.astype(np.float32),
-        "confidence": np.array(confidences, np.float32),
-        "index": np.array(indices),
-    }
-    counts = evaluation.Counts(3, (1, 1, 3))
-    pixels = np.array(indices, np.uint8)[:, None, None, None]
-    counts.add(found, pixels + np.arange(3, dtype=np.uint8))
-    return counts
-
-
-def indices(counts: evaluation.Counts) -> list[int]:
-    return [-mistake.minus_index for mistake, _ in counts.mistakes]
-
-
-def test_mistakes_are_the_most_confident() -> None:
-    confidences = list(np.linspace(0.9, 0.3, 40))
-    counts = mistakes_of(confidences, list(range(40)))
-    assert sorted(indices(counts)) == list(range(24))
-    for mistake, image in counts.mistakes:
-        first = -mistake.minus_index
-        assert image.tolist() == [[[first, first + 1, first + 2]]]
-
-
-@pytest.mark.parametrize("order", [range(40), range(39, -1, -1)])
-def test_of_equal_mistakes_the_first_count(order) -> None:
-    """However the examples have been dealt."""
-    counts = mistakes_of([0.5] * 40, list(order))
-    assert sorted(indices(counts)) == list(range(24))
-
-
 class Hosts:
     """Some processes, as threads; notes how much each has sent."""
 
@@ -112,53 +73,78 @@ class Hosts:
         )
 
 
-def test_hosts_add_up() -> None:
-    """Those of each host that are the worst of all, once each."""
-    confidences = np.linspace(0.9, 0.3, 60)
-    parts = [
-        mistakes_of(list(confidences[host::3]), list(range(host, 60, 3)))
-        for host in range(3)
-    ]
-    # One host has seen no mistake.
-    parts.append(evaluation.Counts(3, (1, 1, 3)))
-    parts[3].loss, parts[3].confusion[2, 2] = 0.1, 5
-    hosts = Hosts(4)
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        totals = list(
-            pool.map(
-                lambda host: parts[host].total(hosts.engine(host)), range(4)
-            )
-        )
-    for total in totals:
-        assert total.loss == 20.0 + 20.0 + 20.0 + 0.1
-        assert (total.top_1, total.top_5) == (0, 60)
-        assert total.confusion.tolist() == [[0, 60, 0], [0, 0, 0], [0, 0, 5]]
-        # The worst first.
-        assert indices(total) == list(range(24))
-        assert [image[0, 0].tolist() for _, image in total.mistakes] == [
-            [i, i + 1, i + 2] for i in range(24)
-        ]
-        assert total.mistakes[0][0] == (np.float32(0.9), 0, 0, 1)
-    # The matrix, and 24 images of three bytes, each in eight.
-    text = len(json.dumps([1.0, 0, 0, [[0.123456789012345678, 10, 0, 1]] * 24]))
-    assert max(hosts.sent) < 8 * 9 + 8 * 24 + 2 * text
+def rows_of(labels, indices, mask=None) -> dict[str, np.ndarray]:
+    """What replicas return of some rows, told apart by their numbers."""
+    labels, indices = np.array(labels, np.int32), np.array(indices)
+    numbers = indices.astype(np.float32)
+    return {
+        "mask": np.ones(len(labels), np.float32) if mask is None else mask,
+        "index": indices,
+        "label": labels,
+        "predicted": np.zeros_like(labels),
+        "rank": labels,
+        "loss": numbers / 7,
+        "nll": numbers / 3,
+        "brier": numbers / 9,
+        "confidence": np.full(len(labels), 0.5, np.float32),
+        "logits": np.stack([numbers, np.log1p(numbers + 1), -numbers / 11], 1),
+    }
+
+
+def test_hosts_put_the_split_together() -> None:
+    """To the bit, in its order, however it has been dealt."""
+    examples = 20
+    order = np.random.default_rng(0).permutation(examples)
+    dealt = [order[:9], order[9:9], order[9:]]
+    hosts = Hosts(3)
+
+    def of_host(host: int):
+        gathering = predictions.Gathering(3)
+        own = dealt[host]
+        # And a row of padding, which has the index of none.
+        rows = rows_of([*(own % 3), 0], [*own, -1])
+        rows["mask"][-1] = 0
+        gathering.add(rows)
+        return gathering.total(hosts.engine(host), examples)
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        totals = list(pool.map(of_host, range(3)))
+    expected = rows_of(np.arange(examples) % 3, np.arange(examples))
+    for total, seen in totals:
+        assert seen == examples
+        np.testing.assert_array_equal(total.labels, expected["label"])
+        for name in ("loss", "nll", "brier", "rank", "logits"):
+            found = getattr(total, name)
+            assert found.dtype == expected[name].dtype
+            np.testing.assert_array_equal(found, expected[name])
+
+
+def test_an_example_that_comes_twice_is_noticed() -> None:
+    gathering = predictions.Gathering(3)
+    gathering.add(rows_of([0, 1, 2], [0, 1, 1]))
+    _, seen = gathering.total(make_engine(1), 3)
+    assert seen == 1
+
+
+def test_hosts_send_parts(monkeypatch) -> None:
+    """A split that is sent in parts of four rows is the same."""
+    monkeypatch.setattr(predictions, "_PART", 4 * 16)
+    gathering = predictions.Gathering(3)
+    rows = rows_of(np.arange(10) % 3, np.arange(10))
+    gathering.add(rows)
+    total, _ = gathering.total(make_engine(1), 10)
+    np.testing.assert_array_equal(total.logits, rows["logits"])
 
 
 def test_padding_does_not_count() -> None:
-    counts = evaluation.Counts(2, (1, 1, 1))
-    found = {
-        "mask": np.array([1.0, 0.0]),
-        "label": np.array([1, 0]),
-        "predicted": np.array([1, 1]),
-        "rank": np.array([0, 1]),
-        "loss": np.array([0.5, np.inf]),
-        "confidence": np.array([0.6, 1.0]),
-        "index": np.array([0, -1]),
-    }
-    counts.add(found, np.zeros((2, 1, 1, 1), np.uint8))
-    assert counts.loss == 0.5
-    assert counts.confusion.tolist() == [[0, 0], [0, 1]]
-    assert counts.mistakes == []
+    gathering = predictions.Gathering(3)
+    rows = rows_of([1, 0], [0, -1], np.array([1.0, 0.0], np.float32))
+    rows["loss"] = np.array([0.5, np.inf], np.float32)
+    gathering.add(rows)
+    total, seen = gathering.total(make_engine(1), 1)
+    assert seen == 1
+    assert total.loss.tolist() == [0.5]
+    assert total.confusion_matrix().sum() == 1
 
 
 def test_a_split_that_has_changed_is_bad_data() -> None:

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from input import contact_sheet
 from tests.conftest import make_engine, make_recipe
 from tests.trainer import equivalence
-from trainer import errors, progressive, session
+from trainer import errors, preview, progressive, session
 
 TWO = 'train.progressive_resizing = ["4 until 3 steps", "6 until 5 steps"]'
 
@@ -106,3 +107,22 @@ def test_a_start_within_a_stage_goes_on_in_it() -> None:
         value.assign(whole.state.variables()[name])
     assert take(1)["loss"] == part.take_steps(4)(1)["loss"]
     assert take(1)["loss"] == part.take_steps(5)(1)["loss"]
+
+
+def test_the_preview_shows_what_a_stage_sees(tmp_path) -> None:
+    recipe = make_recipe(TWO)
+    sizes = []
+    for step in (0, 4, 5):
+        (example,) = contact_sheet.make(
+            recipe.train_data,
+            recipe.augments_at(step),
+            recipe.seed,
+            examples=1,
+            variants=1,
+        )
+        sizes.append(example.seen.shape[1:3])
+    assert sizes == [(4, 4), (6, 6), (8, 8)]
+    preview.write(recipe, str(tmp_path))
+    small = (tmp_path / "preview.png").read_bytes()
+    preview.write(make_recipe(), str(tmp_path))
+    assert small != (tmp_path / "preview.png").read_bytes()

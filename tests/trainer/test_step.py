@@ -162,9 +162,14 @@ RESNET = (
 
 
 @pytest.mark.parametrize(
-    "bindings", [EVERYTHING, RESNET], ids=["cnn", "resnet"]
+    ("bindings", "accumulate_steps"),
+    [
+        pytest.param(EVERYTHING, 1, id="cnn-1"),
+        pytest.param(RESNET, 2, id="resnet-2"),
+        pytest.param(EVERYTHING, 2, id="cnn-2", marks=pytest.mark.long),
+        pytest.param(RESNET, 1, id="resnet-1", marks=pytest.mark.long),
+    ],
 )
-@pytest.mark.parametrize("accumulate_steps", [1, 2])
 def test_xla_compiles_the_whole_step(bindings, accumulate_steps: int) -> None:
     """What a TPU asks for: no dynamic shape, no op that XLA does not know."""
     recipe = make_recipe(
