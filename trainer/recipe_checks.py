@@ -83,15 +83,23 @@ def check_together(chosen: recipe.Recipe) -> None:
 
 def check_data(chosen: recipe.Recipe) -> None:
     """Raises errors.ConfigError where network and splits do not match."""
-    found = len(chosen.train_data.source.info.class_names)
+    info = chosen.train_data.source.info
+    found = len(info.class_names)
     if chosen.num_classes is not None and chosen.num_classes < found:
         raise errors.ConfigError(
             f"train.num_classes={chosen.num_classes}, but the data has "
             f"{found} classes. Leave it unset, or set it to at least "
             f"{found}."
         )
+    if info.multi_label and chosen.class_weights is not None:
+        raise errors.ConfigError(
+            "train.class_weights weighs an example by its one class, but the "
+            "examples of multi-label data have any number. Leave it unset; "
+            "sigmoid_focal_loss.alpha weighs the classes that an example has "
+            "against the others."
+        )
     metric_checks.check_labels(
-        chosen.train_data.source.info,
+        info,
         chosen.evaluations,
         chosen.num_classes,
         chosen.metrics,

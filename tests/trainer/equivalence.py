@@ -90,7 +90,7 @@ MORE: dict[str, tuple[str, ...]] = {
         "polynomial_schedule.peak = 5.0",
         "lars.layer_decay = 0.7",
     ),
-    "LAMB, groups": (
+    "LAMB, groups, XLA": (
         "train.optimizer = @lamb()",
         "lamb.learning_rate = @one_cycle_schedule()",
         "one_cycle_schedule.peak = 0.02",
@@ -100,6 +100,7 @@ MORE: dict[str, tuple[str, ...]] = {
         'param_group.match = "^head/"',
         "param_group.learning_rate_factor = 3.0",
         "param_group.weight_decay = 0.1",
+        "train.jit_compile = True",
     ),
     "binary cross entropy, mixing": (
         "train.loss = @binary_cross_entropy()",

@@ -44,6 +44,36 @@ def test_killed_at_a_stage_of_a_save(tmp_path, whole, stage: str) -> None:
     assert names == []
 
 
+PHASES = (
+    *SAVES,
+    'train.checkpoint_every="5 steps"',
+    "train.evaluate_every=None",
+    "train.phases=[@head/phase(), @middle/phase(), @all/phase()]",
+    'head/phase.duration="12 steps"',
+    'head/phase.trainable="head"',
+    'middle/phase.duration="8 steps"',
+    'middle/phase.trainable="last 1 block"',
+    "middle/phase.optimizer=@lamb()",
+    "lamb.learning_rate=@cosine_schedule()",
+    "cosine_schedule.peak=0.01",
+)
+
+
+@pytest.mark.long
+def test_killed_in_any_phase(tmp_path) -> None:
+    """In the first, where the second ends, and in the third."""
+    whole = tmp_path / "whole"
+    restarts.run("trainer.main", *restarts.flags(whole, *PHASES))
+    for save, committed in ((3, 10), (5, 20), (7, 30)):
+        broken = tmp_path / str(save)
+        flags = restarts.flags(broken, *PHASES)
+        stage = ("before commit", str(save))
+        restarts.run("tests.trainer.killed", *stage, *flags, code=-9)
+        assert restarts.committed(broken)[-1] == committed
+        restarts.run("trainer.main", *flags)
+        restarts.assert_same(whole, broken)
+
+
 LONG = (
     # So many steps at a higher rate let activations outgrow float16.
     "constant_schedule.value=0.001",
