@@ -8,14 +8,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from input import augment, diagnosis, eval_pipeline
+from input import diagnosis, eval_pipeline
 from models import freezing as freezing_lib
 from trainer import (
     engine,
     errors,
     evaluation,
     loop,
-    metric_checks,
     objective,
     param_groups,
     phases,
@@ -23,6 +22,7 @@ from trainer import (
     preprocessing,
     progressive,
     recipe,
+    session_checks,
     step,
     updater,
 )
@@ -236,26 +236,7 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
         errors.ConfigError: The batch cannot be divided among the replicas, or
             the network does not fit the data.
     """
-    try:
-        on.host.replica_batch_size(
-            chosen.global_batch_size, chosen.accumulate_steps
-        )
-    except ValueError as error:
-        raise errors.ConfigError(f"train.{error}") from error
-    _check_mixing(chosen, on)
-    _check_augment(chosen)
-    info = chosen.train_data.source.info
-    metric_checks.check_loss(info, chosen.loss)
-    if (
-        chosen.jit_compile
-        and chosen.batch_norm == "sync"
-        and on.num_replicas > 1
-    ):
-        raise errors.ConfigError(
-            'train.jit_compile=True and train.batch_norm="sync" do not go '
-            f"together on {on.describe()}: each layer waits for the other "
-            "replicas. Choose one of them."
-        )
+    session_checks.check_fit(chosen, on)
     keras.utils.set_random_seed(chosen.seed % 2**32)
     if chosen.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -264,7 +245,7 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
             num_classes=chosen.classes,
             image_shape=chosen.train_data.image_shape,
         )
-        _check_model(model, chosen)
+        session_checks.check_model(model, chosen)
         keeps_features = features_lib.check(chosen, model)
         views = {s: progressive.view(model, s) for s in chosen.stages}
         freezing = freezing_lib.Freezing(model)
@@ -307,50 +288,3 @@ def _updater(
     except ValueError as error:
         raise errors.ConfigError(f"train.{error}") from error
     return updater.Updater(chosen, weights, treatments)
-
-
-def _check_mixing(chosen: recipe.Recipe, on: engine.Engine) -> None:
-    """Raises errors.ConfigError where an example would have no partner."""
-    if chosen.mixing is None:
-        return
-    rows = on.host.replica_batch_size(
-        chosen.global_batch_size, chosen.accumulate_steps
-    )
-    rows //= chosen.accumulate_steps
-    block = 2 * chosen.train_data.copies
-    if rows % block:
-        total = block * on.num_replicas * chosen.accumulate_steps
-        raise errors.ConfigError(
-            f"train.mixing pairs the {rows} examples that a replica takes at a "
-            f"time, which must be a multiple of {block}. Choose a "
-            f"train.global_batch_size that is a multiple of {total}."
-        )
-
-
-def _check_augment(chosen: recipe.Recipe) -> None:
-    """Raises errors.ConfigError where an operation cannot take the images."""
-
-    @tf.function(autograph=False)
-    def apply(images: tf.Tensor) -> tf.Tensor:
-        rows = augment.Rows(tf.constant([0, 0]), tf.constant(0), 1, 1)
-        for operation in chosen.augment:
-            images = operation(images, rows)
-        return images
-
-    shape = chosen.train_data.image_shape
-    try:
-        apply.get_concrete_function(tf.TensorSpec([1, *shape], tf.float32))
-    except ValueError as error:
-        raise errors.ConfigError(
-            f"train.augment does not fit images of {shape}: {error}"
-        ) from error
-
-
-def _check_model(model: keras.Model, chosen: recipe.Recipe) -> None:
-    outputs = model.output_shape[-1]
-    if outputs != chosen.classes:
-        raise errors.ConfigError(
-            f"The model {model.name!r} has {outputs} outputs for "
-            f"{chosen.classes} classes. Its builder must use the num_classes "
-            "it is given."
-        )
