@@ -188,15 +188,16 @@ def preprocess(
 
     Args:
         images: uint8 [b, height, width, channels].
-        mean: Mean of each channel, pixel values 0..255.
+        mean: Mean of each channel, pixel values 0..255. Grey images are
+            repeated in three channels where there are three.
         std: Standard deviation of each channel, same scale. Below one pixel
             value, as of a channel that is always the same, it counts as 1.
         augments: Applied in order, before the normalisation.
         rows: Of these images; needed with `augments`.
 
     Returns:
-        float32 [b, height, width, channels], of mean 0 and variance 1 over
-        the training split.
+        float32 [b, height, width, len(mean)], of mean 0 and variance 1 over
+        the pictures that mean and std are of.
 
     Raises:
         ValueError: `augments` without `rows`.
@@ -206,5 +207,7 @@ def preprocess(
         if rows is None:
             raise ValueError("augments need rows: their seed and number.")
         pixels = augment(pixels, dataclasses.replace(rows, place=place))
+    if pixels.shape[-1] == 1 < len(mean):
+        pixels = tf.repeat(pixels, len(mean), axis=-1)
     deviation = tf.maximum(tf.constant(std), 1.0)
     return (pixels - tf.constant(mean)) / deviation

@@ -19,7 +19,7 @@ from input import crops, damage, decode, errors, memory, records, spec, threads
 Policy = Literal["none", "encoded", "decoded"]
 
 # They make the same pixels of an image each time.
-_REPEATABLE = (decode.AsStored, crops.ResizeCenterCrop)
+REPEATABLE = (decode.AsStored, crops.ResizeCenterCrop)
 # A string in a tensor: its length, a pointer and what malloc adds.
 _STRING_BYTES = 48
 # Label, mask and index of an example.
@@ -86,7 +86,7 @@ class Cached(records.Split):
                 f"cache_bytes={self.cache_bytes} must be at least 1 byte, or "
                 "None for half of the free memory."
             )
-        if self.cache == "decoded" and not isinstance(self.decode, _REPEATABLE):
+        if self.cache == "decoded" and not isinstance(self.decode, REPEATABLE):
             raise ValueError(
                 f'cache="decoded" holds pixels, but {self.decode} makes others '
                 "of an image each time, which must be cut from the encoded "
@@ -182,7 +182,7 @@ class Cached(records.Split):
     def _decoded(self, pairs: tf.data.Dataset, count: int) -> Any:
         """Returns `spec.batch_spec` of all examples, decoded."""
         seed = tf.constant([0, 0])
-        images = _aligned((count, *self.image_shape))
+        images = aligned((count, *self.image_shape))
         rest: list[dict[str, np.ndarray]] = []
         chunks = pairs.map(
             lambda index, record: records.example_or_padding(
@@ -222,7 +222,7 @@ class Cached(records.Split):
         return examples * (height * width * channels + _ROW_BYTES + label_bytes)
 
 
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
+def aligned(shape: tuple[int, ...]) -> np.ndarray:
     """Returns an uninitialised uint8 array where TensorFlow accepts one."""
     size = int(np.prod(shape, dtype=np.int64))
     room = np.empty(size + _ALIGNMENT, np.uint8)

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from input import augment, records, spec, threads
 from input import mixing as mixing_lib
@@ -197,6 +195,10 @@ def _whole(data: records.Split, record: tf.Tensor) -> np.ndarray:
 
 def png(examples: Sequence[Example]) -> bytes:
     """Returns the sheet: a row for each example, what is stored first."""
+    # Only who draws waits for matplotlib, not each process of a training.
+    from matplotlib.backends import backend_agg
+    from matplotlib.figure import Figure
+
     variants = len(examples[0].seen)
     step = _TILE + _GAP
     # Below a picture of mixed classes it says which.
@@ -245,7 +247,8 @@ def png(examples: Sequence[Example]) -> bytes:
         # A class whose name needs another font: boxes are better than nothing.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         # Without the version of matplotlib: the same pictures, the same bytes.
-        FigureCanvasAgg(figure).print_png(written, metadata={"Software": None})
+        drawn = backend_agg.FigureCanvasAgg(figure)
+        drawn.print_png(written, metadata={"Software": None})
     return written.getvalue()
 
 

@@ -119,11 +119,11 @@ def decode_jpeg(data: bytes, *, method: str = "", scale: int = 1) -> np.ndarray:
     def read(contents: bytes) -> tf.Tensor:
         return tf.io.decode_jpeg(contents, dct_method=method, ratio=scale)
 
-    _check_jpeg(data)
+    check_jpeg(data)
     return _decode(read, data, "JPEG")
 
 
-def _check_jpeg(data: bytes) -> None:
+def check_jpeg(data: bytes) -> None:
     """Raises UnreadableImageError for damage that TensorFlow decodes over."""
     try:
         # At the smallest scale: hardly more than the entropy coding.

@@ -140,12 +140,36 @@ def store(data: bytes, rules: Rules) -> Stored:
         raise UnreadableImageError(f"{error}: {reason}") from e
 
 
+def stays(data: bytes, rules: Rules) -> bool:
+    """Returns whether `store` keeps an image as found, by its header alone.
+
+    False also where that cannot be told without decoding it.
+
+    Raises:
+        UnreadableImageError: No image, or of more pixels than allowed.
+    """
+    kind = image_check.kind(data)
+    try:
+        header = _read_header(data, kind)
+    except Exception:  # Damaged, in one of many ways: decoding it says how.
+        return False
+    if header.may_be_transparent:
+        return False
+    return _may_stay(header, kind, _checked_size(header, kind, rules))
+
+
+def _may_stay(header: _Header, kind: str, size: tuple[int, int]) -> bool:
+    upright = header.orientation == _UPRIGHT
+    whole = size == (header.width, header.height)
+    return kind in image_check.STORED and upright and whole
+
+
 def _store(data: bytes, kind: str, rules: Rules) -> Stored:
     header = _read_header(data, kind)
     size = _checked_size(header, kind, rules)
     shrink = size != (header.width, header.height)
     upright = header.orientation == _UPRIGHT
-    may_stay = kind in image_check.STORED and upright and not shrink
+    may_stay = _may_stay(header, kind, size)
     if may_stay and not header.may_be_transparent:
         return Stored(data, kind.lower(), image_check.decode(data))
     if kind == "JPEG":

@@ -107,6 +107,8 @@ class BatchNormalization(keras.layers.Layer):
         epsilon: Added to the variance.
         gamma_initializer: Initial scale, "zeros" to begin with a residual
             branch switched off.
+        scale: Whether there is a scale; otherwise it is 1.
+        center: Whether there is a shift; otherwise it is 0.
 
     Source: Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167.
     """
@@ -116,6 +118,8 @@ class BatchNormalization(keras.layers.Layer):
         momentum: float = 0.9,
         epsilon: float = 1e-5,
         gamma_initializer: str = "ones",
+        scale: bool = True,
+        center: bool = True,
         **kwargs: Any,
     ) -> None:
         """Raises ValueError if `momentum` is outside [0, 1)."""
@@ -127,10 +131,12 @@ class BatchNormalization(keras.layers.Layer):
         self.momentum = momentum
         self.epsilon = epsilon
         self.gamma_initializer = gamma_initializer
+        self.scale = scale
+        self.center = center
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape: _Shape) -> None:
-        """Makes the four float32 vectors [channels]."""
+        """Makes the float32 vectors [channels], four at most."""
 
         def vector(
             name: str, initializer: str, trainable: bool
@@ -145,8 +151,11 @@ class BatchNormalization(keras.layers.Layer):
                 aggregation="none",
             )
 
-        self.gamma = vector("gamma", self.gamma_initializer, True)
-        self.beta = vector("beta", "zeros", True)
+        self.gamma = self.beta = None
+        if self.scale:
+            self.gamma = vector("gamma", self.gamma_initializer, True)
+        if self.center:
+            self.beta = vector("beta", "zeros", True)
         self.moving_mean = vector("moving_mean", "zeros", False)
         self.moving_variance = vector("moving_variance", "ones", False)
 
@@ -170,8 +179,7 @@ class BatchNormalization(keras.layers.Layer):
     ) -> _Normalised:
         return tf.compat.v1.nn.fused_batch_norm(
             inputs,
-            self.gamma.value,
-            self.beta.value,
+            *self._scale_and_shift(),
             self.moving_mean.value,
             self.moving_variance.value,
             epsilon=self.epsilon,
@@ -190,8 +198,9 @@ class BatchNormalization(keras.layers.Layer):
         variance = peers.all_reduce_mean(
             tf.reduce_mean(tf.square(centred), axis=[0, 1, 2])
         )
-        scale = self.gamma.value * tf.math.rsqrt(variance + self.epsilon)
-        outputs = centred * scale + self.beta.value
+        scale, shift = self._scale_and_shift()
+        factor = scale * tf.math.rsqrt(variance + self.epsilon)
+        outputs = centred * factor + shift
 
         count = tf.cast(peers.replicas * tf.size(x[..., 0]), tf.float32)
         unbiased = variance * count / tf.maximum(count - 1.0, 1.0)
@@ -199,6 +208,14 @@ class BatchNormalization(keras.layers.Layer):
             tf.cast(outputs, inputs.dtype),
             self._moved(self.moving_mean.value, mean),
             self._moved(self.moving_variance.value, unbiased),
+        )
+
+    def _scale_and_shift(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns float32 [channels] both, constants where they are none."""
+        shape = self.moving_mean.shape
+        return (
+            tf.ones(shape) if self.gamma is None else self.gamma.value,
+            tf.zeros(shape) if self.beta is None else self.beta.value,
         )
 
     def _moved(self, old: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
@@ -214,6 +231,8 @@ class BatchNormalization(keras.layers.Layer):
             "momentum": self.momentum,
             "epsilon": self.epsilon,
             "gamma_initializer": self.gamma_initializer,
+            "scale": self.scale,
+            "center": self.center,
         }
 
 
@@ -258,10 +277,15 @@ class Dropout(keras.layers.Layer):
                 "of the global batch it has. Enter that context around the "
                 "call of the model."
             )
-        bits = _random_bits(rows, self.name, tf.shape(inputs))
+        shape = self._mask_shape(tf.shape(inputs))
+        bits = _random_bits(rows, self.name, shape)
         keep = bits >= tf.constant(int(self.rate * 2**32), tf.uint32)
         kept = inputs / tf.cast(1.0 - self.rate, inputs.dtype)
         return tf.where(keep, kept, tf.zeros_like(kept))
+
+    def _mask_shape(self, shape: tf.Tensor) -> tf.Tensor:
+        """Returns that of the mask: each feature is drawn by itself."""
+        return shape
 
     def compute_output_shape(self, input_shape: _Shape) -> _Shape:
         """Returns the input shape."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import keras
 
 from models import ends
+from models import stochastic_depth as depth_lib
 from models.layers import BatchNormalization
 
 # Blocks a stage, and whether they are bottlenecks (table 1 of the paper).
@@ -33,6 +34,8 @@ def small_resnet(
     depth: int = 20,
     width: int = 16,
     zero_last_gamma: bool = True,
+    dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
 ) -> keras.Model:
     """Builds the ResNet of the paper's CIFAR-10 experiments (section 4.2).
 
@@ -47,6 +50,9 @@ def small_resnet(
         depth: 6n + 2; the paper has 20, 32, 44, 56 and 110.
         width: Channels of the first stage, doubled in each of the next two.
         zero_last_gamma: Whether residual branches begin as zero.
+        dropout: Share in [0, 1) of the features dropped before the classifier.
+        stochastic_depth: Share in [0, 1) of the examples that go without the
+            last residual branch; less for those before.
 
     Returns:
         A model from normalised images [batch, height, width, channels] to
@@ -64,6 +70,7 @@ def small_resnet(
             f"{' and '.join(map(str, nearest))}."
         )
     _check_width(width)
+    rates = iter(depth_lib.linear_rates(stochastic_depth, 3 * blocks))
     image = ends.images(image_shape)
     x = _convolution(image, width, 3, name="stem")
     for stage in range(3):
@@ -74,9 +81,10 @@ def small_resnet(
                 strides=2 if stage > 0 and block == 0 else 1,
                 shortcut=_padded_shortcut,
                 zero_last_gamma=zero_last_gamma,
+                drop_rate=next(rates),
                 name=f"stage{stage + 1}_block{block + 1}",
             )
-    return _classifier(image, x, num_classes, f"small_resnet_{depth}")
+    return _classifier(image, x, num_classes, dropout, f"small_resnet_{depth}")
 
 
 def resnet(
@@ -86,6 +94,8 @@ def resnet(
     depth: int = 50,
     width: int = 64,
     zero_last_gamma: bool = True,
+    dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
 ) -> keras.Model:
     """Builds the ImageNet ResNet, version 1.5.
 
@@ -99,6 +109,9 @@ def resnet(
         depth: 18, 34, 50, 101 or 152.
         width: Channels of the first stage, doubled in each of the next three.
         zero_last_gamma: Whether residual branches begin as zero.
+        dropout: Share in [0, 1) of the features dropped before the classifier.
+        stochastic_depth: Share in [0, 1) of the examples that go without the
+            last residual branch; less for those before.
 
     Returns:
         A model from normalised images [batch, height, width, channels] to
@@ -115,6 +128,7 @@ def resnet(
     _check_width(width)
     stages, bottleneck = _IMAGENET_STAGES[depth]
     block_function = _bottleneck_block if bottleneck else _basic_block
+    rates = iter(depth_lib.linear_rates(stochastic_depth, sum(stages)))
     image = ends.images(image_shape)
     x = _convolution(image, width, 7, strides=2, name="stem")
     x = keras.layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
@@ -126,9 +140,10 @@ def resnet(
                 strides=2 if stage > 0 and block == 0 else 1,
                 shortcut=_projection_shortcut,
                 zero_last_gamma=zero_last_gamma,
+                drop_rate=next(rates),
                 name=f"stage{stage + 1}_block{block + 1}",
             )
-    return _classifier(image, x, num_classes, f"resnet_{depth}")
+    return _classifier(image, x, num_classes, dropout, f"resnet_{depth}")
 
 
 def _check_width(width: int) -> None:
@@ -143,12 +158,14 @@ def _basic_block(
     strides: int,
     shortcut: _Shortcut,
     zero_last_gamma: bool,
+    drop_rate: float,
     name: str,
 ) -> keras.KerasTensor:
     y = _convolution(x, filters, 3, strides=strides, name=f"{name}_1")
     y = _convolution(
         y, filters, 3, relu=False, zero_gamma=zero_last_gamma, name=f"{name}_2"
     )
+    y = depth_lib.drop(y, drop_rate, name)
     return _join(y, shortcut(x, filters, strides, name), name)
 
 
@@ -159,6 +176,7 @@ def _bottleneck_block(
     strides: int,
     shortcut: _Shortcut,
     zero_last_gamma: bool,
+    drop_rate: float,
     name: str,
 ) -> keras.KerasTensor:
     wide = _BOTTLENECK_EXPANSION * filters
@@ -167,6 +185,7 @@ def _bottleneck_block(
     y = _convolution(
         y, wide, 1, relu=False, zero_gamma=zero_last_gamma, name=f"{name}_3"
     )
+    y = depth_lib.drop(y, drop_rate, name)
     return _join(y, shortcut(x, wide, strides, name), name)
 
 
@@ -233,8 +252,11 @@ def _convolution(
 
 
 def _classifier(
-    image: keras.KerasTensor, x: keras.KerasTensor, num_classes: int, name: str
+    image: keras.KerasTensor,
+    x: keras.KerasTensor,
+    num_classes: int,
+    dropout: float,
+    name: str,
 ) -> keras.Model:
-    # In float32: the mean over all positions is where half precision hurts.
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    return keras.Model(image, ends.logits(x, num_classes), name=name)
+    logits = ends.classifier(x, num_classes, dropout)
+    return keras.Model(image, logits, name=name)

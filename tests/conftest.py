@@ -1,5 +1,9 @@
 """Shared fixtures. The CPU is split in four before TensorFlow starts."""
 
+# First of all, so that TensorFlow starts quickly.
+import input  # noqa: F401
+
+# isort: split
 import pathlib
 import signal
 from collections.abc import Callable, Iterator

@@ -24,8 +24,9 @@ BY_CI = ("make ", ".venv/bin/pre-commit", "apt-get")
 def commands(document: str) -> list[str]:
     """The commands in the code blocks of a document, one string each."""
     text = (REPO / document).read_text()
-    blocks = re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.M | re.S)
-    joined = "\n".join(blocks).replace("\\\n", " ")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)
+    shown = [block for language, block in blocks if language in ("", "sh")]
+    joined = "\n".join(shown).replace("\\\n", " ")
     return [
         line.split("  #")[0].strip()
         for line in joined.splitlines()
@@ -75,12 +76,44 @@ def test_readme_commands_work(workplace: pathlib.Path) -> None:
         if "trainer.main" in command and "--dry_run" not in command:
             # The commands are what is tested, not the training.
             arguments += ["--gin_param=train.duration='3 steps'"]
+        elif "trainer.export" in command:
+            # tests/trainer/test_export_docs.py has the default ones.
+            arguments += ["--formats=tflite_float32"]
         elif "trainer.evaluate" in command:
             arguments += ["--gin_param=train.duration='3 steps'"]
         python = {"python": sys.executable}
         run([python.get(a, a) for a in arguments], workplace)
     for name in ("photos", "digits", "two", "small", "workers", "horovod"):
         assert (workplace / "runs" / name / "report.html").exists()
+
+
+def test_pretrained_commands_work(workplace: pathlib.Path) -> None:
+    convert, train = commands("docs/pretrained.md")
+    python = {"python": sys.executable}
+    run([python.get(a, a) for a in shlex.split(convert)], workplace)
+    arguments = [python.get(a, a) for a in shlex.split(train)]
+    quick = ["SIZE=32", "train.duration='3 steps'"]
+    said = run([*arguments, *(f"--gin_param={q}" for q in quick)], workplace)
+    assert "the features of 64 pictures, 1280 each, are computed once" in said
+    assert (workplace / "runs" / "features" / "report.html").exists()
+
+
+@pytest.mark.long
+def test_fine_tuning_commands_work(workplace: pathlib.Path, tmp_path) -> None:
+    """On pictures of 32 pixels, a step in each phase."""
+    (tmp_path / "PHOTOS").symlink_to(workplace / "PHOTOS")
+    shown = commands("docs/fine_tuning.md")
+    assert len(shown) == 3
+    for command in shown:
+        arguments = [sys.executable, *shlex.split(command)[1:]]
+        if "--model_dir" in command:
+            arguments += ["--gin_param=SIZE=32"] + [
+                "--gin_param=train.duration='2 steps'",
+                "--gin_param=head/phase.duration='1 step'",
+            ]
+        run(arguments, tmp_path)
+    metrics = (tmp_path / "runs" / "fine_tune" / "metrics.jsonl").read_text()
+    assert '"phase": 2' in metrics
 
 
 @pytest.mark.parametrize("recipe", sorted((REPO / "gin").glob("*.gin")))

@@ -52,7 +52,12 @@ def test_nobody_imports_a_binary_that_knows_more() -> None:
 def test_the_loop_does_not_know_its_actions() -> None:
     names = imported(REPO / "trainer" / "loop.py")
     ours = {n for n in names if n.startswith("trainer")}
-    assert ours == {"trainer.engine", "trainer.state", "trainer.step"}
+    assert ours == {
+        "trainer.engine",
+        "trainer.state",
+        "trainer.statistics",
+        "trainer.step",
+    }
 
 
 def test_gin_folder_is_no_package() -> None:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from absl import logging
 
@@ -13,6 +13,7 @@ from trainer import (
     agreement,
     evaluation,
     loop,
+    phases,
     progress,
     results,
     scoring,
@@ -26,14 +27,27 @@ Keep = Callable[[int, Mapping[str, float]], None]
 
 
 class MetricsLog:
-    """Gathers stretches, and writes the mean over them when asked."""
+    """Gathers stretches, and writes the mean over them when asked.
+
+    Args:
+        to: Gets the metrics.
+        total_steps: Of the run.
+        spans: Its phases; where there are several, each line says which it is
+            of, from 1.
+        multi_label: Whether an example may have several classes.
+    """
 
     def __init__(
-        self, to: writer.Writer, total_steps: int, multi_label: bool = False
+        self,
+        to: writer.Writer,
+        total_steps: int,
+        spans: Sequence[phases.Span] = (),
+        multi_label: bool = False,
     ) -> None:
         self._writer = to
         self._multi_label = multi_label
         self._total_steps = total_steps
+        self._spans = spans
         self._pending: list[loop.Progress] = []
 
     def gather(self, latest: loop.Progress) -> None:
@@ -54,6 +68,9 @@ class MetricsLog:
             "input_wait_fraction": merged.input_wait_seconds / seconds,
             "skipped_steps": merged.skipped,
         }
+        if len(self._spans) > 1:
+            # Of the last of the steps.
+            values["phase"] = phases.at(self._spans, latest.step - 1).index + 1
         self._writer.write("train", latest.step, values)
         logging.info(
             "step %d/%d: %s",

@@ -20,13 +20,22 @@ from input import (
     sources,
     tfds_directory,
 )
-from models import resnet, simple_cnn
+from models import (
+    efficientnet_lite,
+    keras_application,
+    resnet,
+    saved,
+    simple_cnn,
+)
 from trainer import (
     class_weights,
     config,
     engines,
+    from_run,
     losses,
     optimizers,
+    param_groups,
+    phases,
     recipe,
     schedules,
     scoring,
@@ -34,6 +43,7 @@ from trainer import (
 
 _NAMES = (
     ("trainer", "train", recipe.Recipe),
+    ("trainer", "phase", phases.Phase),
     ("trainer", "make_engine", engines.make_engine),
     ("trainer", "metrics", scoring.Scoring),
     ("input", "train_data", pipeline.TrainData),
@@ -77,14 +87,26 @@ _NAMES = (
     ("models", "simple_cnn", simple_cnn.simple_cnn),
     ("models", "small_resnet", resnet.small_resnet),
     ("models", "resnet", resnet.resnet),
+    ("models", "efficientnet_lite0", efficientnet_lite.efficientnet_lite0),
+    ("models", "keras_application", keras_application.keras_application),
+    ("models", "keras_file", saved.keras_file),
+    ("models", "saved_model", saved.saved_model),
+    ("trainer", "from_run", from_run.from_run),
     ("trainer", "sgd", optimizers.sgd),
     ("trainer", "adam", optimizers.adam),
     ("trainer", "adamw", optimizers.adamw),
+    ("trainer", "lars", optimizers.lars),
+    ("trainer", "lamb", optimizers.lamb),
+    ("trainer", "param_group", param_groups.ParamGroup),
     ("trainer", "constant_schedule", schedules.constant_schedule),
     ("trainer", "cosine_schedule", schedules.cosine_schedule),
     ("trainer", "stepwise_schedule", schedules.stepwise_schedule),
+    ("trainer", "polynomial_schedule", schedules.polynomial_schedule),
+    ("trainer", "one_cycle_schedule", schedules.one_cycle_schedule),
     ("trainer", "softmax_cross_entropy", losses.softmax_cross_entropy),
     ("trainer", "focal_loss", losses.focal_loss),
+    ("trainer", "sigmoid_focal_loss", losses.sigmoid_focal_loss),
+    ("trainer", "binary_cross_entropy", losses.binary_cross_entropy),
     ("trainer", "balanced_weights", class_weights.balanced_weights),
     (
         "trainer",

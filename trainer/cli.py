@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import functools
 import logging as python_logging
 import os
 import signal
@@ -47,22 +48,30 @@ MODEL_DIR = flags.DEFINE_string(
 )
 
 
-def load_recipe() -> recipe.Recipe:
+def load_recipe(
+    default: Sequence[str] = (), check_data: bool = True
+) -> recipe.Recipe:
     """Returns the recipe that --gin_file and --gin_param describe.
+
+    Args:
+        default: Gin files to read where there is no --gin_file.
+        check_data: Whether to look at every file of the data set.
 
     Raises:
         errors.ConfigError: There is no gin file, or it is wrong.
         input_errors.DataError: The data set cannot be read in full.
     """
-    if not _GIN_FILE.value:
+    gin_files = _GIN_FILE.value or default
+    if not gin_files:
         raise errors.ConfigError(
             "--gin_file is missing. Name a recipe, such as "
             "--gin_file=gin/digits.gin."
         )
     bindings.register()
-    config.parse(_GIN_FILE.value, _GIN_PARAM.value)
+    config.parse(gin_files, _GIN_PARAM.value)
     loaded = config.call("train")
-    loaded.check_data()
+    if check_data:
+        loaded.check_data()
     return loaded
 
 
@@ -124,23 +133,34 @@ def check_writable(model_dir: str) -> None:
 
 
 def run(
-    main: Callable[[], int | None], arguments: Sequence[str] | None = None
+    main: Callable[..., int | None],
+    arguments: Sequence[str] | None = None,
+    own: flags.FlagValues | None = None,
+    takes_arguments: bool = False,
 ) -> None:
     """Parses flags, calls `main` and exits with its code.
 
     A mistake of the user's ends with one message and its code; anything else
     with a traceback and 1.
+
+    Args:
+        main: What the binary does.
+        arguments: Those of the process unless given, its name first.
+        own: Flags of this binary alone, whose names others may have as well;
+            they are at their defaults again with each run.
+        takes_arguments: Whether `main` is called with what is not a flag;
+            otherwise that is a mistake.
     """
 
     def guarded(arguments: Sequence[str]) -> int:
-        if len(arguments) > 1:
+        if len(arguments) > 1 and not takes_arguments:
             return _fail(
                 f"{arguments[1]!r} is not a flag. All settings are flags: see "
                 "--help.",
                 BAD_CONFIG,
             )
         try:
-            return main() or 0
+            return main(*arguments[1:]) or 0
         except (errors.ConfigError, input_errors.UsageError) as error:
             return _fail(error, BAD_CONFIG)
         except input_errors.DataError as error:
@@ -153,12 +173,22 @@ def run(
     for name in ("matplotlib", "tensorflow"):
         python_logging.getLogger(name).setLevel(python_logging.WARNING)
     argv = None if arguments is None else list(arguments)
+    own = own or flags.FlagValues()
+    if own.is_parsed():
+        own.unparse_flags()
+    flags.FLAGS.append_flag_values(own)
     try:
-        app.run(guarded, argv=argv, flags_parser=_parse_flags)
+        app.run(
+            guarded,
+            argv=argv,
+            flags_parser=functools.partial(_parse_flags, own),
+        )
     except SystemExit as end:
         if argv is None:
             _leave(end)
         raise
+    finally:
+        flags.FLAGS.remove_flag_values(own)
 
 
 def _leave(end: SystemExit) -> None:
@@ -175,12 +205,14 @@ def _leave(end: SystemExit) -> None:
     os._exit(end.code or 0)
 
 
-def _parse_flags(arguments: Sequence[str]) -> list[str]:
+def _parse_flags(own: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
     """Ends with code 0 after --help and 2, not absl's 1, on a wrong flag."""
-    for flag in (_GIN_FILE, _GIN_PARAM, MODEL_DIR):
+    shared = (_GIN_FILE.name, _GIN_PARAM.name, MODEL_DIR.name)
+    for name in (*shared, *own):
         flags.FLAGS.register_key_flag_for_module(
-            arguments[0], flags.FLAGS[flag.name]
+            arguments[0], flags.FLAGS[name]
         )
+    own.mark_as_parsed()
     if {"--help", "-h", "--helpshort", "-help"} & set(arguments):
         app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
     try:

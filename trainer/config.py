@@ -41,6 +41,11 @@ def register(function: Callable[..., Any], name: str, module: str) -> None:
     gin.external_configurable(_checked(function, name), name, module=module)
 
 
+def registered(name: str) -> Callable[..., Any] | None:
+    """Returns what a name in gin files stands for, unchecked; None: nothing."""
+    return _REGISTERED.get(name)
+
+
 def _checked(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Returns `function` with its arguments held against its annotations."""
     signature = inspect.signature(function)

@@ -59,18 +59,6 @@ _TIMEOUT = flags.DEFINE_float(
     lower_bound=0.0,
 )
 _POLL_SECONDS = 2.0
-# What an evaluation may do differently from the training.
-_FREE = (
-    "eval_data.",
-    "test_data.",
-    "train.duration",
-    "train.early_stopping",
-    "train.eval_data",
-    "train.global_batch_size",
-    "train.test_data",
-    "train.warm_start",
-    "train_data.shard_by",
-)
 
 
 def main() -> int:
@@ -117,7 +105,7 @@ def _build(
     operative_config = config.operative_config()
 
     def check() -> None:
-        rundir.check(model_dir, parts, operative_config, _FREE)
+        rundir.check(model_dir, parts, operative_config, rundir.FREE_AFTERWARDS)
 
     def check_model_dir() -> None:
         check()
@@ -141,7 +129,9 @@ def _evaluations(
     )
     patience = recipe.optional_steps("early_stopping")
     # Before its line is in metrics.jsonl, a result has been kept.
-    keep = saving.KeepBest(kept, parts.state, None, patience)
+    keep = saving.KeepBest(
+        kept, parts.state, None, patience, since=parts.spans[-1].start
+    )
     evaluators = [
         watch.evaluator(parts.evaluator(data)) for data in recipe.evaluations
     ]

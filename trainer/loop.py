@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer import engine, state, step
+from trainer import engine, state, statistics, step
 
 _SUMS = ("loss", "correct", "examples", "skipped")
 _LATEST = ("gradient_norm", "learning_rate", "skipped_in_a_row")
@@ -80,9 +80,7 @@ def compile_steps(
 
     @tf.autograph.experimental.do_not_convert
     def finish() -> None:
-        on.run(
-            lambda: step.average_statistics(on, train, train_step.synchronises)
-        )
+        on.run(lambda: statistics.average(on, train, train_step.synchronises))
 
     @tf.function
     def take_steps(steps: tf.Tensor) -> dict[str, tf.Tensor]:

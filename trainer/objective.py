@@ -15,8 +15,9 @@ class Targets:
     """What each example of a batch is to be.
 
     Attributes:
-        labels: int32 [b], its own class.
-        partners: int32 [b], that of the example mixed into it.
+        labels: int32 [b], its own class; or float32 [b, classes], 1 for each
+            that it has.
+        partners: The same of the example mixed into it.
         share: float32 [b], the part of its own, in [0, 1]; 1 where unmixed.
     """
 
@@ -62,7 +63,7 @@ class Objective:
 
         Args:
             images: float32 [b, height, width, channels].
-            labels: int32 [b].
+            labels: int32 [b] or float32 [b, classes].
             mask: float32 [b].
             rows: Which rows of which global batch these are.
         """
@@ -78,17 +79,40 @@ class Objective:
     def __call__(self, targets: Targets, logits: tf.Tensor) -> tf.Tensor:
         """Returns the loss of each example, float32 [b].
 
-        That of a mixed example is the sum over its parts: for the cross
-        entropy the same as that of the mixed labels.
-        """
-        own = self._weighted(targets.labels, logits)
-        if self.mixing is None:
-            return own
-        other = self._weighted(targets.partners, logits)
-        return targets.share * own + (1 - targets.share) * other
+        That of a mixed example is the sum over its parts, unless the loss has
+        another: for the cross entropy the same as that of the mixed labels.
 
-    def _weighted(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        loss = self.loss(labels, logits)
+        Raises:
+            ValueError: The loss, or the class weights, are for examples of one
+                class.
+        """
+        if self.mixing is None:
+            return self._weigh(targets.labels) * self.loss(
+                targets.labels, logits
+            )
+        parts = (
+            (targets.labels, targets.share),
+            (targets.partners, 1 - targets.share),
+        )
+        if self.loss.per_mixed is None:
+            return sum(
+                share * self._weigh(labels) * self.loss(labels, logits)
+                for labels, share in parts
+            )
+        weight = sum(share * self._weigh(labels) for labels, share in parts)
+        return weight * self.loss.per_mixed(
+            targets.labels, targets.partners, targets.share, logits
+        )
+
+    def _weigh(self, labels: tf.Tensor) -> tf.Tensor | float:
+        """Returns the factor of each example, float32 [b], or 1 for all."""
         if self.class_weights is None:
-            return loss
-        return loss * tf.gather(tf.constant(self.class_weights), labels)
+            return 1.0
+        if labels.shape.rank != 1:
+            raise ValueError(
+                "train.class_weights weighs an example by its one class, but "
+                "these have labels of several. Leave it unset; the alpha of "
+                "@sigmoid_focal_loss() weighs what is there against what is "
+                "not."
+            )
+        return tf.gather(tf.constant(self.class_weights), labels)

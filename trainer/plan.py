@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import time
 from typing import Any
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from input import dataset, files
 from models import summary
-from trainer import errors, session
+from trainer import errors, phases, preprocessing, session
 
 _CPU_ROWS = 8
 _CURVE_POINTS = 9
@@ -29,6 +30,7 @@ def describe(parts: session.Session) -> str:
     lines = [
         f"data        {_splits(info)}; {info.num_classes} classes",
         f"images      {' x '.join(map(str, recipe.train_data.image_shape))}",
+        f"pixels      {_pixels(parts)}",
         f"engine      {parts.engine.describe()}",
         f"batch       {batch} global, {batch // replicas} per replica",
         f"steps       {horizon.total_steps:,} in all, "
@@ -37,8 +39,10 @@ def describe(parts: session.Session) -> str:
         f"evaluation  {splits}; eval_data every {recipe.evaluate_every}",
         f"checkpoint  every {recipe.checkpoint_every}",
         f"model       {model.name}, {parameters:,} parameters",
+        *_phases(parts),
         f"compute     {2 * macs / 1e9:,.3f} GFLOPs an image forward, about "
         f"{6 * macs / 1e9:,.3f} for a training step",
+        *_features(parts),
         f"precision   {recipe.precision}",
         f"memory      about {_memory(parts) / _MIB:,.0f} MiB a replica",
         "learning rate by step:",
@@ -51,7 +55,8 @@ def facts(parts: session.Session) -> dict[str, Any]:
 
     Returns:
         JSON types: `model`, its name; `parameters`, trainable ones;
-        `gradient_bytes`, what an all-reduce adds up in a step;
+        `gradient_bytes`, what an all-reduce adds up in a step of the phase
+        in which most learns;
         `flops_per_image_forward` and `flops_per_image_step`, a multiply-add
         counting as two; `image_shape`; `precision`; `gradient_compression`;
         `global_batch_size`; `replicas`, of the engine here; `train_examples`;
@@ -60,13 +65,14 @@ def facts(parts: session.Session) -> dict[str, Any]:
     recipe, model = parts.recipe, parts.state.model
     macs = summary.multiply_accumulates(model)
     # Gradients have the type of the weights: float32 in every precision.
-    weights = [v.value for v in model.trainable_variables]
+    gradients = [
+        sum(math.prod(v.shape) * v.value.dtype.size for v in updater.weights)
+        for updater in parts.state.updaters
+    ]
     return {
         "model": model.name,
         "parameters": summary.parameter_count(model),
-        "gradient_bytes": sum(
-            w.shape.num_elements() * w.dtype.size for w in weights
-        ),
+        "gradient_bytes": max(gradients),
         "flops_per_image_forward": 2 * macs,
         "flops_per_image_step": 6 * macs,
         "image_shape": list(recipe.train_data.image_shape),
@@ -100,15 +106,47 @@ def _splits(info: dataset.DatasetInfo) -> str:
     return ", ".join(f"{s} {info.examples(s):,}" for s in info.splits)
 
 
+def _features(parts: session.Session) -> list[str]:
+    """Returns a line where a frozen backbone sees each picture once."""
+    if not parts.keeps_features:
+        return []
+    return ["features    of the frozen backbone are computed once, and kept"]
+
+
+def _pixels(parts: session.Session) -> str:
+    return preprocessing.describe(
+        parts.state.model, parts.recipe.train_data.image_shape
+    )
+
+
 def _learning_rates(parts: session.Session) -> list[str]:
-    recipe, last = parts.recipe, parts.recipe.horizon.total_steps - 1
-    points = np.unique(np.linspace(0, last, _CURVE_POINTS).round().astype(int))
-    rate = recipe.optimizer.learning_rate
-    return [
-        f"  {step:>10,}  "
-        f"{float(rate(tf.constant(int(step), tf.int64), recipe.horizon)):.6g}"
-        for step in points
-    ]
+    last = parts.recipe.horizon.total_steps - 1
+    points = np.linspace(0, last, _CURVE_POINTS).round().astype(int)
+    points = np.union1d(points, [phase.start for phase in parts.spans])
+
+    def rate(step: int) -> float:
+        phase = phases.at(parts.spans, step)
+        return float(phase.learning_rate(tf.constant(step, tf.int64)))
+
+    return [f"  {step:>10,}  {rate(int(step)):.6g}" for step in points]
+
+
+def _phases(parts: session.Session) -> list[str]:
+    """Returns a line for each phase, and none where all learns all the time."""
+    recipe = parts.recipe
+    if recipe.trainable == "all" and not recipe.phases:
+        return []
+    all_of_them = sum(math.prod(v.shape) for v in parts.freezing.weights)
+    lines = []
+    for phase, updater in zip(parts.spans, parts.state.updaters, strict=True):
+        learning = sum(math.prod(v.shape) for v in updater.weights)
+        name = f"phase {phase.index + 1}" if recipe.phases else "phase"
+        lines.append(
+            f"{name:<11} steps {phase.start:,} to {phase.until:,}: "
+            f"{phase.describe()}; {learning:,} of {all_of_them:,} parameters "
+            "learn"
+        )
+    return lines
 
 
 def _memory(parts: session.Session) -> int:
@@ -121,7 +159,10 @@ def _memory(parts: session.Session) -> int:
         v.shape.num_elements() * v.dtype.size
         for v in parts.state.variables().values()
     )
-    gradients = 4 * summary.parameter_count(parts.state.model)
+    gradients = 4 * max(
+        sum(math.prod(v.shape) for v in updater.weights)
+        for updater in parts.state.updaters
+    )
     activations = summary.activation_bytes(
         parts.state.model, rows, number_bytes
     )
@@ -144,7 +185,16 @@ def try_one_step(parts: session.Session) -> str:
         batch = min(batch, rows * replicas)
     tried = dataclasses.replace(
         parts,
-        recipe=dataclasses.replace(parts.recipe, global_batch_size=batch),
+        recipe=dataclasses.replace(
+            parts.recipe,
+            global_batch_size=batch,
+            # An epoch has more steps then; the stages and phases are those of
+            # the session.
+            duration="1 step",
+            profile=None,
+            progressive_resizing=(),
+            phases=(),
+        ),
     )
     began = time.monotonic()
     values = tried.take_steps(0)(1)

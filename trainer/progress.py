@@ -66,8 +66,9 @@ def describe(progress: loop.Progress, multi_label: bool = False) -> str:
 class EvaluationBar:
     """Wraps the batches of an evaluation to show how far it is."""
 
-    def __init__(self, split: str, steps: int) -> None:
+    def __init__(self, split: str, steps: int, doing: str = "evaluate") -> None:
         self._split = split
+        self._doing = doing
         self._steps = steps
 
     def __call__(self, batches: Iterable[Any]) -> Iterator[Any]:
@@ -77,7 +78,7 @@ class EvaluationBar:
                 batches,
                 total=self._steps,
                 unit="batch",
-                desc=f"evaluate {self._split}",
+                desc=f"{self._doing} {self._split}",
                 leave=False,
                 dynamic_ncols=True,
             )
@@ -87,7 +88,8 @@ class EvaluationBar:
             if time.monotonic() - said > _LOG_SECONDS:
                 said = time.monotonic()
                 logging.info(
-                    "evaluate %s: %d of %d batches",
+                    "%s %s: %d of %d batches",
+                    self._doing,
                     self._split,
                     done,
                     self._steps,

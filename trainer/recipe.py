@@ -19,12 +19,12 @@ from trainer import (
     metric_checks,
     optimizers,
     progressive,
+    recipe_checks,
     scoring,
 )
+from trainer import phases as phases_lib
 from trainer import precision as precision_lib
 from trainer import step as step_lib
-
-_INT32 = 2**31
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,17 @@ class Recipe:
     Attributes:
         model: Makes the network: called with `num_classes` and `image_shape`.
         optimizer: Update rule, learning rate, decay and clipping.
+        trainable: What learns: "all"; "head", the last layer; or the head and
+            some blocks before it, such as "last 3 blocks".
+        freeze_batch_norm: Whether batch norm is frozen, statistics and all,
+            also where the rest learns.
+        phases: What learns when, such as the head first and then all: a list
+            of `phase()`, in place of `trainable` and `freeze_batch_norm`.
+        cache_features: Whether what a frozen backbone makes of each picture is
+            computed once and kept in memory. "auto": where that is the same
+            training and fits into half of the free memory.
+        features_dir: Folder that keeps it for the next run as well, one that
+            all hosts see; None: memory alone.
         train_data: The split to train on.
         global_batch_size: Rows of a batch over all replicas, at least 1.
         duration: Length of the run, such as "90 epochs" or "1000 steps".
@@ -102,6 +113,11 @@ class Recipe:
     train_data: pipeline.TrainData
     global_batch_size: int
     duration: str
+    trainable: str = "all"
+    freeze_batch_norm: bool = False
+    phases: Sequence[phases_lib.Phase] = ()
+    cache_features: Literal["auto"] | bool = "auto"
+    features_dir: str | None = None
     eval_data: eval_pipeline.EvalData | None = None
     test_data: eval_pipeline.EvalData | None = None
     augment: Sequence[augment_lib.Augment] = ()
@@ -137,67 +153,21 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Raises errors.ConfigError for a value out of range."""
-        for name in (
-            "global_batch_size",
-            "accumulate_steps",
-            "steps_per_loop",
-            "keep_checkpoints",
-            "max_rollbacks",
-        ):
-            value = getattr(self, name)
-            if value < 1:
-                raise errors.ConfigError(
-                    f"train.{name}={value} must be at least 1."
-                )
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise errors.ConfigError(
-                f"train.ema_decay={self.ema_decay} must be above 0 and below "
-                "1, such as 0.999, or None for no averaging."
-            )
-        if self.hang_timeout is not None and self.hang_timeout <= 0:
-            raise errors.ConfigError(
-                f"train.hang_timeout={self.hang_timeout} must be above 0 "
-                "seconds, or None to wait for ever."
-            )
-        if self.spike_factor is not None and self.spike_factor <= 1:
-            raise errors.ConfigError(
-                f"train.spike_factor={self.spike_factor} must be above 1, such "
-                "as 3.0, or None to accept any finite loss."
-            )
-        if not -_INT32 <= self.seed < _INT32:
-            raise errors.ConfigError(
-                f"train.seed={self.seed} must fit in 32 bits: choose a number "
-                f"between {-_INT32} and {_INT32 - 1}."
-            )
+        recipe_checks.check_numbers(self)
         for name in ("log_every", "checkpoint_every"):
             self.steps(name)
         for name in ("evaluate_every", "keep_every", "early_stopping"):
             self.optional_steps(name)
-        if self.early_stopping is not None and self.eval_data is None:
-            raise errors.ConfigError(
-                f"train.early_stopping={self.early_stopping!r} needs "
-                "train.eval_data to tell what is better. Bind it, or leave "
-                "early_stopping unset."
-            )
-        if (
-            self.gradient_compression == "float16"
-            and self.precision != "mixed_float16"
-        ):
-            raise errors.ConfigError(
-                'train.gradient_compression="float16" needs the loss scale of '
-                'train.precision="mixed_float16": without it small gradients '
-                f'vanish. With {self.precision!r} use "bfloat16".'
-            )
+        recipe_checks.check_together(self)
         self.profile_window  # noqa: B018 - raises where it cannot be read
         if self.horizon.total_steps < 1:
             raise errors.ConfigError(
                 f"train.duration={self.duration!r} is less than one step."
             )
         self.stages  # noqa: B018 - the same
-        self._check_classes()
+        self.spans  # noqa: B018 - the same
         self.kept_metric  # noqa: B018 - the same
-        for data in self.evaluations:
-            self._check_evaluation(data)
+        recipe_checks.check_data(self)
 
     @property
     def evaluations(self) -> list[eval_pipeline.EvalData]:
@@ -258,6 +228,16 @@ class Recipe:
         return progressive.augments(stage, self.augment)
 
     @property
+    def spans(self) -> list[phases_lib.Span]:
+        """The phases of the run, in order; at least one."""
+        single = phases_lib.Phase(
+            trainable=self.trainable, freeze_batch_norm=self.freeze_batch_norm
+        )
+        return phases_lib.spans(
+            self.phases or [single], self.optimizer, self.horizon
+        )
+
+    @property
     def retention(self) -> checkpoint_lib.Retention:
         """Which checkpoints stay."""
         return checkpoint_lib.Retention(
@@ -281,36 +261,6 @@ class Recipe:
     def optional_steps(self, name: str) -> int | None:
         """Returns the same for a parameter that may be None, and is then."""
         return None if getattr(self, name) is None else self.steps(name)
-
-    def _check_classes(self) -> None:
-        found = len(self.train_data.source.info.class_names)
-        if self.num_classes is not None and self.num_classes < found:
-            raise errors.ConfigError(
-                f"train.num_classes={self.num_classes}, but the data has "
-                f"{found} classes. Leave it unset, or set it to at least "
-                f"{found}."
-            )
-        metric_checks.check_labels(
-            self.train_data.source.info,
-            self.evaluations,
-            self.num_classes,
-            self.metrics,
-        )
-
-    def _check_evaluation(self, data: eval_pipeline.EvalData) -> None:
-        train = self.train_data
-        if data.source.info.class_names != train.source.info.class_names:
-            raise errors.ConfigError(
-                f"The classes of split {data.split!r} are not those of "
-                f"training split {train.split!r}. Convert both from the same "
-                "list of classes."
-            )
-        if data.image_shape != train.image_shape:
-            raise errors.ConfigError(
-                f"Split {data.split!r} gives images of {data.image_shape}, "
-                f"training {train.image_shape}. Give train_data.decode and "
-                "eval_data.decode the same size."
-            )
 
     def check_memory(self, host: spec.HostShare) -> None:
         """Makes sure that what is to be cached fits into memory together.

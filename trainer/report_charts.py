@@ -6,16 +6,17 @@ import dataclasses
 import io
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from xml.etree import ElementTree
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from trainer.report_text import THIN_SPACE, scientific
+
+# Only who draws waits for matplotlib: no worker, no dry run, no --help.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Each colour stands for a CSS variable of the page, so that one drawing
 # serves light, dark and print; the values are only keys and never shown.
@@ -100,6 +101,8 @@ def draw(
     Returns:
       One `<svg>` element that refers to nothing outside, text as text.
     """
+    import matplotlib
+
     buffer = io.BytesIO()
     # The SVG backend takes these two from the global settings alone.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
@@ -164,8 +167,12 @@ def _figure(
     restarts: Sequence[int],
     rollbacks: Sequence[int],
 ) -> Figure:
+    from matplotlib import figure as figures
+
     width, height = size
-    figure = Figure((width / _POINTS_PER_INCH, height / _POINTS_PER_INCH))
+    figure = figures.Figure(
+        (width / _POINTS_PER_INCH, height / _POINTS_PER_INCH)
+    )
     all_axes = figure.subplots(
         len(panels),
         1,
@@ -221,6 +228,8 @@ def _plot(axes: Axes, line: Line) -> None:
 
 
 def _style(axes: Axes, panel: Panel) -> None:
+    from matplotlib import ticker
+
     muted = _COLORS["muted"]
     values = np.concatenate([line.values for line in panel.lines])
     logarithmic = _set_scale(axes, panel.scale, values[np.isfinite(values)])
@@ -237,9 +246,9 @@ def _style(axes: Axes, panel: Panel) -> None:
     axes.grid(axis="y", color=_COLORS["rule"], linewidth=0.6)
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(
-        MaxNLocator(nbins=5, steps=_STEPS, integer=True, min_n_ticks=1)
+        ticker.MaxNLocator(nbins=5, steps=_STEPS, integer=True, min_n_ticks=1)
     )
-    axes.xaxis.set_major_formatter(FuncFormatter(short_number))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(short_number))
     axes.tick_params(
         length=0, pad=5, labelcolor=muted, labelsize=_FONT_SIZE, which="both"
     )
@@ -247,22 +256,24 @@ def _style(axes: Axes, panel: Panel) -> None:
 
 def _set_scale(axes: Axes, scale: Scale, values: np.ndarray) -> bool:
     """Sets limits and ticks of the vertical axis; True if logarithmic."""
+    from matplotlib import ticker
+
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     axis = axes.yaxis
     if scale == "value" and low > 0 and high / low >= _LOG_FROM:
         axes.set_yscale("log")
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(short_number))
+        axis.set_minor_locator(ticker.NullLocator())
+        axis.set_major_formatter(ticker.FuncFormatter(short_number))
         return True
     axis.set_major_locator(
-        MaxNLocator(nbins=3 if scale == "share" else 5, steps=_STEPS)
+        ticker.MaxNLocator(nbins=3 if scale == "share" else 5, steps=_STEPS)
     )
-    axis.set_major_formatter(FuncFormatter(short_number))
+    axis.set_major_formatter(ticker.FuncFormatter(short_number))
     if scale in ("value", "linear"):
         if low >= 0:
             axes.set_ylim(0, 1.08 * high or 1.0)
         return False
-    axis.set_major_formatter(FuncFormatter(_percent))
+    axis.set_major_formatter(ticker.FuncFormatter(_percent))
     if scale == "accuracy":
         # Below one half, the lower end is 0: the whole climb is of interest.
         axes.set_ylim(0 if low < 0.5 else np.floor(low * 9.99) / 10, 1.0)

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from input import contact_sheet, files
+from trainer import report_export
 from trainer.results import EvaluationResult
 
 Entry = Mapping[str, Any]
@@ -69,6 +70,7 @@ class Run:
       config: operative_config.gin; "" if it is missing.
       notes: sentences on what could not be read.
       preview: preview.png, what the network saw; b"" if it is missing.
+      export: evaluation/export.json; None if nothing has been exported.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Run:
     config: str
     notes: tuple[str, ...]
     preview: bytes = b""
+    export: report_export.Export | None = None
 
 
 def read_run(model_dir: str) -> Run:
@@ -95,6 +98,7 @@ def read_run(model_dir: str) -> Run:
         log=sort_lines(lines),
         results=_read_results(os.path.join(model_dir, "evaluation"), notes),
         config=config or "",
+        export=report_export.read(model_dir, notes),
         notes=tuple(notes),
         preview=_read_bytes(os.path.join(model_dir, contact_sheet.FILE_NAME))
         or b"",

@@ -14,7 +14,15 @@ from absl import logging
 
 from input import files
 from models import summary
-from trainer import best, checkpoint, config, errors, session, writer
+from trainer import (
+    best,
+    checkpoint,
+    config,
+    errors,
+    preprocessing,
+    session,
+    writer,
+)
 
 # They decide where, how often and what follows a failure, not what is learnt.
 _FREE = (
@@ -28,8 +36,10 @@ _FREE = (
     "tfrecords.data_dir",
     "train.best_direction",
     "train.best_metric",
+    "train.cache_features",
     "train.checkpoint_every",
     "train.evaluate_every",
+    "train.features_dir",
     "train.hang_timeout",
     "train.jit_compile",
     "train.keep_checkpoints",
@@ -44,8 +54,20 @@ _FREE = (
     "train_data.cache",
     "train_data.service",
 )
-_RUN = "run.json"
-_CONFIG = "operative_config.gin"
+# What those who use its weights may do differently from the training.
+FREE_AFTERWARDS = (
+    "eval_data.",
+    "test_data.",
+    "train.duration",
+    "train.early_stopping",
+    "train.eval_data",
+    "train.global_batch_size",
+    "train.test_data",
+    "train.warm_start",
+    "train_data.shard_by",
+)
+RUN = "run.json"
+CONFIG = "operative_config.gin"
 # Without it run.json says nothing of the data.
 _FINGERPRINT = "data_fingerprint"
 _ORDER = "train_data.shard_by"
@@ -71,7 +93,7 @@ def check(
     """
     before, old = _load(model_dir), _settings(model_dir)
     if checkpoint.of_run(model_dir).steps():
-        for name, found in ((_RUN, before), (_CONFIG, old)):
+        for name, found in ((RUN, before), (CONFIG, old)):
             if not found:
                 raise errors.ConfigError(
                     f"{os.path.join(model_dir, name)} is missing or damaged, "
@@ -121,9 +143,9 @@ def claim(
     with errors.writing(model_dir):
         files.remove(_done(model_dir))
         files.write_atomically(
-            os.path.join(model_dir, _CONFIG), operative_config.encode()
+            os.path.join(model_dir, CONFIG), operative_config.encode()
         )
-        files.write_atomically(os.path.join(model_dir, _RUN), text.encode())
+        files.write_atomically(os.path.join(model_dir, RUN), text.encode())
 
 
 def finish(model_dir: str, step: int) -> None:
@@ -176,13 +198,28 @@ def _had_checkpoints(model_dir: str) -> str:
     return found
 
 
+def config_of(model_dir: str) -> str:
+    """Returns where the bindings of a run are kept, a gin file.
+
+    Raises:
+        errors.ConfigError: They are not there.
+    """
+    path = os.path.join(model_dir, CONFIG)
+    if not files.exists(path):
+        raise errors.ConfigError(
+            f"{path} is missing, so {model_dir} is not the folder of a run. "
+            "Name the model_dir of a training."
+        )
+    return path
+
+
 def _done(model_dir: str) -> str:
     return os.path.join(model_dir, "DONE")
 
 
 def _load(model_dir: str) -> dict[str, Any] | None:
     """Returns what run.json says; None where it is missing or damaged."""
-    path = os.path.join(model_dir, _RUN)
+    path = os.path.join(model_dir, RUN)
     try:
         found = json.loads(files.read(path))
         if isinstance(found, dict) and isinstance(found.get(_FINGERPRINT), str):
@@ -198,7 +235,7 @@ def _load(model_dir: str) -> dict[str, Any] | None:
 def _settings(model_dir: str) -> dict[str, str]:
     """Returns the bindings of the run; none where they cannot be read."""
     try:
-        content = files.read(os.path.join(model_dir, _CONFIG))
+        content = files.read(os.path.join(model_dir, CONFIG))
         return config.settings(content.decode())
     except (FileNotFoundError, UnicodeDecodeError):
         return {}
@@ -227,6 +264,7 @@ def describe(model_dir: str, parts: session.Session) -> dict[str, Any]:
         "engine": parts.engine.name,
         "num_replicas": parts.engine.num_replicas,
         "precision": recipe.precision,
+        "pixels": preprocessing.facts(parts.preprocess),
         "global_batch_size": recipe.global_batch_size,
         "parameters": summary.parameter_count(parts.state.model),
         _FINGERPRINT: info.fingerprint,

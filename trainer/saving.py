@@ -82,6 +82,9 @@ class KeepBest:
         background: Does the saving; None: it is done before anything else.
         patience: Steps without a better result after which `early.ask` is
             called; None: never.
+        since: The step from which they count at the earliest: where the last
+            phase begins. What the head alone can learn is no reason to leave
+            out the rest.
     """
 
     def __init__(
@@ -90,11 +93,13 @@ class KeepBest:
         train: state.TrainState,
         background: saver.Saver | None,
         patience: int | None,
+        since: int = 0,
     ) -> None:
         self._kept = kept
         self._train = train
         self._background = background
         self._patience = patience
+        self._since = since
         # Offered, but perhaps not on the disk yet.
         self._offered: best.Score | None = None
 
@@ -111,7 +116,7 @@ class KeepBest:
                 self._kept.metric,
                 new.value,
             )
-        waited = step - known.step
+        waited = step - max(known.step, self._since)
         if self._patience is not None and waited >= self._patience:
             early.ask(
                 self._kept.model_dir,

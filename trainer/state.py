@@ -1,13 +1,15 @@
 """Everything that training changes, and its names on disk."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from models import layers, summary
-from trainer import ema, history, optimizers, precision
+from trainer import ema, history, precision
+from trainer import updater as updater_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,18 +20,30 @@ class TrainState:
         step: int64 scalar, optimizer steps taken; also the seed of
             augmentation and, with `history.data_offset`, the data cursor.
         model: The network, moving statistics of batch norm included.
-        updater: The optimizer's slots.
+        updaters: The optimizer's slots in each phase of the run.
         loss_scale: Of `mixed_float16`; fixed at 1 otherwise.
         history: Skipped steps, recent losses and rollbacks.
         average: Moving average of the weights, which evaluation then uses.
+        phase: Index of the phase that a step belongs to; evaluation needs none.
     """
 
     step: tf.Variable
     model: keras.Model
-    updater: optimizers.Updater
+    updaters: Sequence[updater_lib.Updater]
     loss_scale: precision.LossScale
     history: history.History
     average: ema.Average | None = None
+    phase: int = 0
+
+    @property
+    def updater(self) -> updater_lib.Updater:
+        """The optimizer's slots in this phase, with the weights that learn."""
+        return self.updaters[self.phase]
+
+    @property
+    def updates(self) -> tf.Tensor:
+        """How many updates have been made in all phases, int64."""
+        return tf.add_n([updater.updates for updater in self.updaters])
 
     def variables(self) -> dict[str, tf.Variable]:
         """Returns all variables by the names they have in a checkpoint."""
@@ -40,9 +54,12 @@ class TrainState:
             **self.history.variables(),
         }
         named |= {f"model/{v.path}": v.value for v in self.model.variables}
-        named |= {
-            f"optimizer/{v.path}": v.value for v in self.updater.variables
-        }
+        for number, updater in enumerate(self.updaters, start=1):
+            # A run of one phase needs no number.
+            phase = f"phase_{number}/" if len(self.updaters) > 1 else ""
+            named |= {
+                f"optimizer/{phase}{v.path}": v.value for v in updater.variables
+            }
         if self.average is not None:
             named |= {
                 f"ema/{source.path}": average
@@ -95,7 +112,7 @@ class TrainState:
 
 def create(
     model: keras.Model,
-    optimizer: optimizers.Optimizer,
+    updaters: Sequence[updater_lib.Updater],
     number_format: precision.Precision,
     ema_decay: float | None = None,
 ) -> TrainState:
@@ -106,7 +123,7 @@ def create(
     return TrainState(
         step=tf.Variable(0, dtype=tf.int64, trainable=False, name="step"),
         model=model,
-        updater=optimizers.Updater(optimizer, model.trainable_variables),
+        updaters=tuple(updaters),
         loss_scale=precision.LossScale(number_format == "mixed_float16"),
         history=history.create(),
         average=average,

@@ -16,12 +16,12 @@ from input import augment as augment_lib
 from input import spec
 from models import layers
 from trainer import (
-    duration,
     engine,
     metrics,
     objective,
-    optimizers,
+    phases,
     state,
+    statistics,
 )
 
 BatchNorm = Literal["local", "sync"]
@@ -42,12 +42,11 @@ class TrainStep:
         preprocess: `input.augment.preprocess` with the data's mean and std.
         augments: On-device augmentation, in order.
         objective: Loss of each example, with what mixes them.
-        optimizer: Learning rate schedule and clipping.
-        horizon: Length of the run, for the schedule.
+        phase: Learning rate schedule and clipping, and since when.
         global_batch_size: Rows over all replicas.
         seed: Of augmentation and dropout, any int32.
         batch_norm: `local`: each replica normalises by its own rows, and
-            moving statistics are averaged (`average_statistics`). `sync`: all
+            moving statistics are averaged (`statistics.average`). `sync`: all
             replicas normalise by the statistics of the global batch.
         accumulate_steps: Micro-batches whose gradients are added up before
             the all-reduce. Batch norm sees one micro-batch at a time.
@@ -60,8 +59,7 @@ class TrainStep:
     preprocess: Preprocess
     augments: Sequence[augment_lib.Augment]
     objective: objective.Objective
-    optimizer: optimizers.Optimizer
-    horizon: duration.Horizon
+    phase: phases.Span
     global_batch_size: int
     seed: int
     batch_norm: BatchNorm = "local"
@@ -84,11 +82,11 @@ class TrainStep:
             `skipped_in_a_row` (up to this step).
         """
         # The forward pass moves them before it is known what it gives.
-        moving = [(v, v.read_value()) for v in train.statistics(False)]
+        before = statistics.remember(train)
         gradients, sums = self._compiled(lambda: self._gradients(train, batch))
         gradients, sums = self._all_reduce(gradients, sums)
         return self._compiled(
-            lambda: self._update(train, gradients, sums, moving)
+            lambda: self._update(train, gradients, sums, before)
         )
 
     def _compiled(self, function: Callable[[], Any]) -> Any:
@@ -116,7 +114,7 @@ class TrainStep:
             found = self._micro_batch(train, rows, number)
             return tf.nest.map_structure(tf.add, so_far, found)
 
-        weights = train.model.trainable_variables
+        weights = train.updater.weights
         total = (
             [tf.zeros(weight.shape, weight.dtype) for weight in weights],
             dict.fromkeys(_SUMS, tf.constant(0.0)),
@@ -149,7 +147,10 @@ class TrainStep:
             images, batch[spec.LABEL], mask, rows
         )
         shares = self.engine.num_replicas * self.accumulate_steps
-        with tf.GradientTape() as tape:
+        weights = [v.value for v in train.updater.weights]
+        # Nothing is recorded below the first block that learns.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
             with layers.random_rows(rows.seed, rows.first), self._statistics():
                 logits = train.model(images, training=True)
             per_example = self.objective(targets, logits) * mask
@@ -160,7 +161,6 @@ class TrainStep:
                 + penalty / shares
             )
             scaled = share_of_all * train.loss_scale.scale
-        weights = [v.value for v in train.model.trainable_variables]
         gradients = tape.gradient(
             scaled,
             weights,
@@ -209,7 +209,7 @@ class TrainStep:
         train: state.TrainState,
         gradients: Gradients,
         sums: Values,
-        moving: Sequence[tuple[tf.Variable, tf.Tensor]],
+        before: statistics.Remembered,
     ) -> Values:
         """Updates the state from the sums, on every replica alike.
 
@@ -217,25 +217,21 @@ class TrainStep:
             train: Updated in place.
             gradients: Scaled, of the global batch.
             sums: Over the global batch.
-            moving: Statistics and what they were before this step.
+            before: The moving statistics as they were before this step.
         """
         gradients = train.loss_scale.unscale(gradients)
         # Any inf or nan, on any replica, is in this sum on all of them.
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(norm)
         gradients = self._clip(gradients, norm)
-        learning_rate = self.optimizer.learning_rate(train.step, self.horizon)
+        learning_rate = self.phase.learning_rate(train.step)
 
         def apply() -> None:
             train.updater.apply(gradients, learning_rate)
             if train.average is not None:
-                train.average.update(train.updater.updates)
+                train.average.update(train.updates)
 
-        def undo() -> None:
-            for variable, before in moving:
-                variable.assign(before)
-
-        tf.cond(finite, apply, undo)
+        tf.cond(finite, apply, before.restore)
         train.loss_scale.update(finite)
         in_a_row = train.history.skipped_in_a_row.read_value() + 1
         in_a_row = tf.where(finite, tf.zeros_like(in_a_row), in_a_row)
@@ -264,29 +260,8 @@ class TrainStep:
         return layers.cross_replica(mean, replicas)
 
     def _clip(self, gradients: Gradients, norm: tf.Tensor) -> Gradients:
-        largest = self.optimizer.clip_norm
+        largest = self.phase.optimizer.clip_norm
         if largest is None:
             return gradients
         factor = largest / tf.maximum(norm, largest)
         return [g * factor for g in gradients]
-
-
-def average_statistics(
-    on: engine.Engine, train: state.TrainState, synchronised: bool
-) -> None:
-    """Makes the moving statistics of all replicas their mean.
-
-    To be called by every replica before they are read or saved. Moving
-    averages are linear, so that it does not matter how often this is done.
-
-    Args:
-        on: Adds up across replicas.
-        train: Whose statistics.
-        synchronised: Of the step: those of batch norm are the same already.
-    """
-    statistics = train.statistics(synchronised)
-    if on.num_replicas == 1 or not statistics:
-        return
-    sums = on.all_reduce([v.read_value() for v in statistics])
-    for variable, total in zip(statistics, sums, strict=True):
-        variable.assign(total / on.num_replicas)

@@ -11,6 +11,7 @@ from trainer import (
     divergence,
     early,
     loop,
+    phases,
     profiling,
     progress,
     progressive,
@@ -83,6 +84,7 @@ class Stretches:
             parts.engine.host,
             out,
             enabled=parts.engine.is_chief,
+            from_step=parts.features.until if parts.features else 0,
         )
         self.ending = early.StopWhenAsked(parts.engine, model_dir)
 
@@ -162,6 +164,7 @@ class Stretches:
             self._parts.state,
             self._background,
             recipe.optional_steps("early_stopping"),
+            since=self._parts.spans[-1].start,
         )
         return actions.evaluations(
             self._evaluators,
@@ -169,6 +172,19 @@ class Stretches:
             self._out,
             recipe.eval_data,
             keep,
+        )
+
+    def _phase_begins(self, at: int) -> bool:
+        return any(at == phase.start for phase in self._parts.spans[1:])
+
+    def _announce_phase(self, latest: loop.Progress) -> None:
+        phase = phases.at(self._parts.spans, latest.step)
+        logging.info(
+            "From step %d on, phase %d of %d: %s.",
+            latest.step,
+            phase.index + 1,
+            len(self._parts.spans),
+            phase.describe(),
         )
 
     def _stage_ends(self, at: int) -> bool:
@@ -195,7 +211,9 @@ class Stretches:
         done, and a restart need not do it again.
         """
         recipe, total = self._parts.recipe, self._total
-        log = actions.MetricsLog(self._out, total, self._multi_label)
+        log = actions.MetricsLog(
+            self._out, total, self._parts.spans, self._multi_label
+        )
         log_due = loop.every(recipe.steps("log_every"), total)
         save_due = loop.every(recipe.steps("checkpoint_every"), total)
         evaluate_due = loop.every(
@@ -223,5 +241,6 @@ class Stretches:
             (lambda at: evaluate_due(at) or save_due(at), self.ending),
             (profile.is_due, profile),
             (self._stage_ends, self._announce_stage),
+            (self._phase_begins, self._announce_phase),
             (loop.always, self._stop.together(exchange)),
         ]

@@ -68,6 +68,7 @@ def train(
             agreement.on_chief(
                 parts.engine, lambda: preview.write(recipe, model_dir)
             )
+        parts = parts.with_features(watch.beat)
         out = writer.Writer(model_dir, enabled=parts.engine.is_chief)
         resumed = parts.engine.is_chief and bool(checkpoints.steps())
         out.write(

@@ -9,6 +9,7 @@ from absl import logging
 
 from trainer import archive, checkpoint, errors
 
+_NAME = "train.warm_start"
 _MODEL = "model/"
 _AVERAGE = "ema/"
 _NAMES_IN_REPORT = 5
@@ -19,7 +20,8 @@ def load(path: str, variables: Mapping[str, tf.Variable]) -> None:
 
     A variable matches where name and shape are the same. Others keep their
     initial values, such as the head for another number of classes. Averaged
-    weights are taken where the other run has them, as its evaluation does.
+    weights are taken where the other run has them, as its evaluation does. The
+    averages of this run begin with the same: those of a frozen layer stay so.
 
     Args:
         path: A checkpoint, or the model_dir of a run: its best checkpoint, or
@@ -29,7 +31,7 @@ def load(path: str, variables: Mapping[str, tf.Variable]) -> None:
     Raises:
         errors.ConfigError: There is no checkpoint, or nothing matches.
     """
-    found, arrays = _read(path)
+    found, arrays = _read(path, _NAME)
     there = _weights(arrays)
     ours = {
         name.removeprefix(_MODEL): variable
@@ -55,6 +57,9 @@ def load(path: str, variables: Mapping[str, tf.Variable]) -> None:
         )
     for name in matched:
         ours[name].assign(there[name])
+        average = variables.get(f"{_AVERAGE}{name}")
+        if average is not None:
+            average.assign(there[name])
     logging.info(
         "Warm start from %s: %d of %d variables matched. Of other shape: %s. "
         "Only there: %s. Only here, left as initialised: %s.",
@@ -67,16 +72,34 @@ def load(path: str, variables: Mapping[str, tf.Variable]) -> None:
     )
 
 
+def weights(path: str, name: str) -> tuple[str, dict[str, np.ndarray]]:
+    """Returns which checkpoint was found, and the weights in it.
+
+    Args:
+        path: As of `load`.
+        name: Of the setting that it is the value of, for messages.
+
+    Returns:
+        The checkpoint's folder; arrays by their names in the model, averages
+        where there are any.
+
+    Raises:
+        errors.ConfigError: There is none, or none can be read.
+    """
+    found, arrays = _read(path, name)
+    return found, _weights(arrays)
+
+
 def check(path: str) -> None:
     """Makes sure, before training, that there is something to start from.
 
     Raises:
         errors.ConfigError: There is no checkpoint.
     """
-    _candidates(path)
+    _candidates(path, _NAME)
 
 
-def _candidates(path: str) -> list[str]:
+def _candidates(path: str, name: str) -> list[str]:
     """Returns the checkpoints to try, the most wanted first."""
     if archive.is_there(path):
         return [path]
@@ -85,20 +108,20 @@ def _candidates(path: str) -> list[str]:
         if steps := inside.steps():
             return [inside.path(step) for step in reversed(steps)]
     raise errors.ConfigError(
-        f"train.warm_start={path!r} has no checkpoint. Name the model_dir of a "
+        f"{name}={path!r} has no checkpoint. Name the model_dir of a "
         "run, or one folder inside its checkpoints."
     )
 
 
-def _read(path: str) -> tuple[str, dict[str, np.ndarray]]:
+def _read(path: str, name: str) -> tuple[str, dict[str, np.ndarray]]:
     problems = []
-    for candidate in _candidates(path):
+    for candidate in _candidates(path, name):
         try:
             return candidate, archive.read(candidate)
         except archive.Corrupt as corrupt:
             problems.append(str(corrupt))
     raise errors.ConfigError(
-        f"train.warm_start={path!r}: no checkpoint there can be read: "
+        f"{name}={path!r}: no checkpoint there can be read: "
         f"{'; '.join(problems)}."
     )
 

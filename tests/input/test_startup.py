@@ -12,7 +12,7 @@ from tests.conftest import REPO
 
 SCRIPT = """
 import gc, json, sys
-import trainer
+import trainer.evaluate, trainer.main
 found = {name: name in sys.modules for name in
          ("tensorflow", "keras", "sklearn", "matplotlib", "pandas")}
 from sklearn import datasets

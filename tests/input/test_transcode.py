@@ -56,6 +56,32 @@ def test_what_training_reads_stays_as_found(data, mode, off):
     assert np.abs(difference).max() <= off
 
 
+@pytest.mark.parametrize(
+    ("data", "rules"),
+    [
+        (JPEG, {}),
+        (JPEG, {"max_side": 10}),
+        (oriented(photo(), "JPEG", 6), {}),
+        (encoded(noise(), "PNG"), {}),
+        (oriented(noise(), "PNG", 3), {}),
+        (encoded(noise(), "GIF"), {}),
+        (encoded(Image.new("RGBA", (4, 3), (9, 8, 7, 5)), "PNG"), {}),
+    ],
+)
+def test_what_stays_is_told_by_the_header(data, rules):
+    kept = stored(data, **rules).data == data
+    assert transcode.stays(data, transcode.Rules(**rules)) == kept
+
+
+def test_damage_is_not_told_by_the_header():
+    assert not transcode.stays(b"GIF89a", RULES)
+    assert transcode.stays(JPEG[:-99], RULES)
+    with pytest.raises(UnreadableImageError, match="the file is empty"):
+        transcode.stays(b"", RULES)
+    with pytest.raises(UnreadableImageError, match="pixels are more than"):
+        transcode.stays(JPEG, transcode.Rules(max_pixels=9))
+
+
 def test_16_bits_stay_as_found():
     values = np.array([[0, 255, 256, 65535]], np.uint16)
     data = encoded(Image.fromarray(values), "PNG")

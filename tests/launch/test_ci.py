@@ -13,10 +13,11 @@ RUN = REPO / ".ci" / "run"
 
 @pytest.fixture
 def bare(bench: Bench) -> Bench:
-    """A machine with neither Slurm nor iproute2."""
+    """A machine with a browser and curl, but neither Slurm nor iproute2."""
     for tool in ("bash", "dirname"):
         (bench.bin / tool).symlink_to(which(tool))
-    bench.fake("make")
+    for tool in ("chromium", "chromedriver", "curl", "make"):
+        bench.fake(tool)
     bench.fake("apt-get")
     return bench
 
@@ -39,6 +40,20 @@ def test_root_installs_what_is_missing(bare: Bench) -> None:
     assert install.arguments[0] == "install"
     assert [a for a in install.arguments[1:] if a[0] != "-"] == ["slurm-wlm"]
     assert targets(bare) == [["lint"], ["test"], ["test-long"]]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root installs")
+def test_the_browser_is_installed_too(bare: Bench) -> None:
+    for tool in ("chromium", "chromedriver"):
+        (bare.bin / tool).unlink()
+    bare.fake("ip")
+    bare.fake("sbatch")
+    assert run(bare).returncode == 0
+    _, install = bare.calls("apt-get")
+    assert {a for a in install.arguments[1:] if a[0] != "-"} == {
+        "chromium",
+        "chromium-driver",
+    }
 
 
 def test_what_cannot_be_installed_is_told(bare: Bench) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models import blocks
 from models.resnet import resnet, small_resnet
 from models.summary import parameter_count
 
@@ -48,6 +49,22 @@ def test_cifar_parameters(depth, millions):
     digits = 1 if millions > 1 else 2
     assert round(parameter_count(model) / 1e6, digits) == millions
     assert _layers_with_weights(model) == depth
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda **kw: small_resnet(10, (16, 16, 3), depth=8, **kw),
+        lambda **kw: resnet(10, (32, 32, 3), depth=18, **kw),
+    ],
+    ids=["small", "imagenet"],
+)
+def test_dropout_belongs_to_the_head(build):
+    dropped, plain = build(dropout=0.25), build()
+    assert dropped.get_layer("head_dropout").rate == 0.25
+    assert "head_dropout" not in [layer.name for layer in plain.layers]
+    *_, head = blocks.blocks(dropped)
+    assert [layer.name for layer in head.layers] == ["head_dropout", "logits"]
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,19 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.conftest import make_recipe
 from tests.trainer import restarts
 from tests.trainer.test_main import call, lines, tiny
-from trainer import archive, best, errors, evaluate, main, rundir
+from trainer import (
+    archive,
+    best,
+    early,
+    errors,
+    evaluate,
+    main,
+    rundir,
+    saving,
+)
 
 EVALUATED = (
     'train.checkpoint_every="5 steps"',
@@ -64,10 +74,10 @@ def test_early_stopping(tmp_path, caplog) -> None:
 
 
 def test_a_restart_before_the_early_end_ends_at_the_same_step(
-    tmp_path,
+    tmp_path, finished_run
 ) -> None:
     """Killed after the request, before the checkpoint of that step."""
-    assert call(main, *tiny(tmp_path, *STALE)) == 0
+    finished_run(tmp_path, *STALE)
     (tmp_path / "DONE").unlink()
     for step in (15, 10):
         folder = tmp_path / "checkpoints" / f"step-{step:09d}"
@@ -93,8 +103,8 @@ def test_an_evaluation_job_ends_the_training(tmp_path, caplog) -> None:
     assert "Ended at step 20 of 20" in caplog.text
 
 
-def test_a_new_training_forgets_the_old_end(tmp_path) -> None:
-    assert call(main, *tiny(tmp_path, *STALE)) == 0
+def test_a_new_training_forgets_the_old_end(tmp_path, finished_run) -> None:
+    finished_run(tmp_path, *STALE)
     shutil.rmtree(tmp_path / "checkpoints")
     longer = [b for b in STALE if "early" not in b]
     flags = ["--allow_config_change", *tiny(tmp_path, *longer)]
@@ -104,9 +114,11 @@ def test_a_new_training_forgets_the_old_end(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["DONE", "best", None])
-def test_lost_checkpoints_are_not_forgotten(tmp_path, capsys, lost) -> None:
+def test_lost_checkpoints_are_not_forgotten(
+    tmp_path, finished_run, capsys, lost
+) -> None:
     """Whatever else has gone, what is left is not touched."""
-    assert call(main, *tiny(tmp_path, *EVALUATED)) == 0
+    finished_run(tmp_path, *EVALUATED)
     best_step = best.Best(str(tmp_path)).current()
     (tmp_path / "checkpoints").rename(tmp_path / "moved")
     if lost == "DONE":
@@ -146,6 +158,65 @@ def test_a_run_that_never_had_a_checkpoint_starts(tmp_path) -> None:
             rundir.check_not_lost(str(tmp_path))
 
 
+class Nothing:
+    """A state without variables."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("direction", "values", "end"),
+    [
+        # Steps 6, 12, 18, ...; two epochs are 12 steps.
+        ("min", [0.5, 0.4, 0.4, 0.6, 0.3], 24),
+        ("min", [0.5, 0.6, 0.4, 0.6, 0.3], None),
+        ("max", [0.5, 0.4, 0.3, 0.6, 0.7], 18),
+        ("max", [0.1, 0.2, 0.2, 0.3, 0.3], None),
+    ],
+)
+def test_patience_is_for_any_metric(tmp_path, direction, values, end) -> None:
+    patience = make_recipe('train.early_stopping = "2 epochs"')
+    keep = saving.KeepBest(
+        best.Best(str(tmp_path), "hamming_loss", direction),
+        Nothing(),
+        None,
+        patience.optional_steps("early_stopping"),
+    )
+    asked = None
+    for i, value in enumerate(values, start=1):
+        keep(6 * i, {"hamming_loss": value})
+        if asked is None and early.asked(str(tmp_path), 6 * i):
+            asked = 6 * i
+    assert asked == end
+
+
+def test_patience_counts_from_the_last_phase(tmp_path, caplog) -> None:
+    """What the head alone can learn does not end the run before the rest."""
+    bindings = (
+        *STALE,
+        'train.duration="30 steps"',
+        "train.phases=[@head/phase(), @fine/phase()]",
+        'head/phase.duration="10 steps"',
+        'head/phase.trainable="head"',
+        'fine/phase.trainable="last 1 block"',
+        'train.log_every="5 steps"',
+    )
+    with caplog.at_level("INFO"):
+        assert call(main, *tiny(tmp_path, *bindings)) == 0
+    # Best at step 5: without phases it would have ended at step 15.
+    assert json.loads((tmp_path / "DONE").read_text()) == {"step": 20}
+    assert "From step 10 on, phase 2 of 2: trainable 'last 1 block'" in (
+        caplog.text
+    )
+    phases = [(x["step"], x["phase"]) for x in lines(tmp_path, "train")]
+    assert phases == [(5, 1), (10, 1), (15, 2), (20, 2)]
+    trained = lines(tmp_path, "eval")[-1]
+    assert call(evaluate, "--once", *tiny(tmp_path, *bindings)) == 0
+    again = lines(tmp_path, "eval")[-1]
+    assert (again["step"], again["loss"]) == (20, trained["loss"])
+
+
 def test_early_stopping_needs_something_to_look_at(tmp_path, capsys) -> None:
     bindings = ('train.early_stopping="1 epoch"', "train.eval_data=None")
     assert call(main, *tiny(tmp_path, *bindings)) == 2
@@ -161,8 +232,8 @@ def warm(source: pathlib.Path) -> tuple[str, ...]:
     )
 
 
-def test_warm_start_takes_what_fits(tmp_path, caplog) -> None:
-    assert call(main, *tiny(tmp_path / "a", *EVALUATED)) == 0
+def test_warm_start_takes_what_fits(tmp_path, finished_run, caplog) -> None:
+    finished_run(tmp_path / "a", *EVALUATED)
     there = restarts.arrays(tmp_path / "a", "best")
     wider = ("train.num_classes=7", *warm(tmp_path / "a"))
     with caplog.at_level("INFO"):
@@ -196,8 +267,8 @@ def test_warm_start_prefers_averages(tmp_path) -> None:
     assert not np.array_equal(here[name], there[name])
 
 
-def test_warm_start_is_only_the_start(tmp_path) -> None:
-    assert call(main, *tiny(tmp_path / "a")) == 0
+def test_warm_start_is_only_the_start(tmp_path, finished_run) -> None:
+    finished_run(tmp_path / "a")
     assert call(main, *tiny(tmp_path / "b", *warm(tmp_path / "a"))) == 0
     # Killed before its first checkpoint, it would have started from the same.
     assert restarts.committed(tmp_path / "b") == [0, 1]

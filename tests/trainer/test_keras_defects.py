@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import REPO, make_engine, make_recipe
 from tests.trainer import equivalence
-from trainer import loop, session, step
+from trainer import loop, session, statistics
 
 
 def train_by_keras(
@@ -28,7 +28,7 @@ def train_by_keras(
     """Ten steps with `optimizer.apply` in place of ours; all weights."""
     recipe = dataclasses.replace(make_recipe(), augment=augment)
     parts = session.build(recipe, make_engine(replicas))
-    ours = parts._train_step()
+    ours = parts._train_step(parts.spans[0])
     weights = parts.state.model.trainable_variables
     with parts.engine.scope():
         optimizer = make_optimizer()
@@ -96,7 +96,7 @@ def test_keras_accumulation_does_not_run_on_replicas() -> None:
 
 
 def test_moving_statistics_drift_apart(monkeypatch) -> None:
-    monkeypatch.setattr(step, "average_statistics", lambda *arguments: None)
+    monkeypatch.setattr(statistics, "average", lambda *arguments: None)
     parts = session.build(
         make_recipe(*equivalence.SMALL_RESNET), make_engine(2)
     )

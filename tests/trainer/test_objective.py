@@ -28,6 +28,52 @@ def test_a_mixed_example_has_mixed_labels() -> None:
     assert targets.dominant.numpy().tolist() == [2, 1, 2, 1]
 
 
+def test_a_threshold_sees_the_mixed_labels() -> None:
+    """A part of both above the threshold is all of both."""
+    loss = losses.binary_cross_entropy(target_threshold=0.2)
+    share = tf.constant([0.7, 0.9, 0.5, 0.1])
+    targets = objective.Targets(
+        tf.constant([0, 1, 2, 0]), tf.constant([2, 0, 2, 1]), share
+    )
+    hard = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 1], [0, 1, 0]], np.float32)
+    goal = objective.Objective(loss=loss, mixing=mixing.mixup())
+    expected = tf.nn.sigmoid_cross_entropy_with_logits(hard, LOGITS)
+    expected = tf.reduce_mean(expected, axis=1)
+    np.testing.assert_allclose(goal(targets, LOGITS), expected, rtol=1e-5)
+    weighed = objective.Objective(
+        loss=loss, mixing=mixing.mixup(), class_weights=[0.0, 2.0, 4.0]
+    )
+    np.testing.assert_allclose(
+        weighed(targets, LOGITS), expected * [1.2, 1.8, 4.0, 1.8], rtol=1e-5
+    )
+
+
+def test_examples_of_several_classes_are_mixed_too() -> None:
+    several = tf.constant([[1.0, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]])
+    loss = losses.binary_cross_entropy()
+    goal = objective.Objective(loss=loss, mixing=mixing.mixup(1.0))
+    images = tf.constant(RNG.uniform(size=[4, 2, 2, 1]), tf.float32)
+    _, targets = goal.mix(images, several, tf.ones([4]), rows(4))
+    share = targets.share[:, None]
+    assert (share.numpy() < 1).any()
+    soft = share * several + (1 - share) * targets.partners
+    expected = tf.nn.sigmoid_cross_entropy_with_logits(soft, LOGITS)
+    np.testing.assert_allclose(
+        goal(targets, LOGITS), tf.reduce_mean(expected, axis=1), rtol=1e-5
+    )
+    dominant = np.where(share >= 0.5, several, targets.partners)
+    np.testing.assert_array_equal(targets.dominant, dominant)
+
+
+def test_class_weights_are_for_examples_of_one_class() -> None:
+    goal = objective.Objective(
+        loss=losses.binary_cross_entropy(), class_weights=[1.0, 1.0, 1.0]
+    )
+    several = tf.ones([4, 3])
+    with pytest.raises(ValueError, match="train.class_weights weighs"):
+        goal(objective.Targets(several, several, tf.ones([4])), LOGITS)
+
+
 def test_padding_is_mixed_into_nobody() -> None:
     goal = objective.Objective(loss=CROSS_ENTROPY, mixing=mixing.mixup(1.0))
     images = tf.constant(RNG.uniform(size=[4, 2, 2, 1]), tf.float32)

@@ -54,6 +54,46 @@ def test_a_step_is_tried_in_micro_batches(micro_batches: int) -> None:
     assert f"of {rows} rows a replica: loss" in text
 
 
+PHASES = (
+    "train.global_batch_size = 32",
+    "train.phases = [@head/phase(), @fine/phase()]",
+    # Twelve times as long in the batches of eight that a CPU tries.
+    'head/phase.duration = "5 epochs"',
+    'head/phase.trainable = "head"',
+    "head/phase.optimizer = @lars()",
+    "lars.learning_rate = @head/constant_schedule()",
+    "head/constant_schedule.value = 7.0",
+    'fine/phase.trainable = "last 2 blocks"',
+    "fine/phase.freeze_batch_norm = True",
+)
+
+
+def test_phases_are_shown_before_they_cost_anything() -> None:
+    parts = session.build(make_recipe(*PHASES), make_engine(1))
+    text = plan.describe(parts)
+    # A dense layer of 8 inputs and 4 outputs; of a second one of 2 * 2 * 8
+    # inputs and 8 outputs, and 3 x 3 convolutions of 3, 4 and 8 channels.
+    head, dense, convolution = 36, 264, 296
+    learn, all_of_them = head + dense + convolution, 708
+    assert (
+        f"phase 1     steps 0 to 15: trainable 'head'; {head} of "
+        f"{all_of_them} parameters learn" in text
+    )
+    assert (
+        "phase 2     steps 15 to 20: trainable 'last 2 blocks', batch norm "
+        f"frozen; {learn} of {all_of_them} parameters learn" in text
+    )
+    rates = [line.split() for line in text.splitlines()[-12:]]
+    assert ["14", "7"] in rates and ["15", "0.05"] in rates
+    assert plan.facts(parts)["gradient_bytes"] == 4 * learn
+    assert "of 8 rows a replica: loss" in plan.try_one_step(parts)
+
+
+def test_a_run_without_phases_says_nothing_of_them() -> None:
+    parts = session.build(make_recipe(), make_engine(1))
+    assert "phase" not in plan.describe(parts)
+
+
 def test_plan_file_needs_a_dry_run(tmp_path, capsys) -> None:
     assert call(main, "--plan_file=plan.json", *tiny(tmp_path)) == 2
     assert "--plan_file=plan.json needs --dry_run" in capsys.readouterr().err

@@ -2,7 +2,7 @@ import keras
 import pytest
 
 from models import layers
-from trainer import optimizers, schedules, state
+from trainer import optimizers, schedules, state, updater
 
 
 def make_state(ema_decay: float | None = None) -> state.TrainState:
@@ -21,7 +21,8 @@ def make_state(ema_decay: float | None = None) -> state.TrainState:
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
     body.trainable = False
     optimizer = optimizers.sgd(schedules.constant_schedule(0.1))
-    return state.create(model, optimizer, "float32", ema_decay)
+    slots = updater.Updater(optimizer, model.trainable_variables)
+    return state.create(model, [slots], "float32", ema_decay)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_a_row_of_mask_0_counts_as_zero_loss() -> None:
     batch = next(parts._batches(0))
     mask = np.ones([16], np.float32)
     mask[[3, 7]] = 0
-    gradients, sums = parts._train_step()._gradients(
+    gradients, sums = parts._train_step(parts.spans[0])._gradients(
         parts.state, {**batch, "mask": tf.constant(mask)}
     )
     kept = np.flatnonzero(mask)
@@ -162,16 +162,22 @@ RESNET = (
 
 
 @pytest.mark.parametrize(
-    "bindings", [EVERYTHING, RESNET], ids=["cnn", "resnet"]
+    ("bindings", "accumulate_steps"),
+    [
+        pytest.param(EVERYTHING, 1, id="cnn-1"),
+        pytest.param(RESNET, 2, id="resnet-2"),
+        pytest.param(EVERYTHING, 2, id="cnn-2", marks=pytest.mark.long),
+        pytest.param(RESNET, 1, id="resnet-1", marks=pytest.mark.long),
+    ],
 )
-@pytest.mark.parametrize("accumulate_steps", [1, 2])
 def test_xla_compiles_the_whole_step(bindings, accumulate_steps: int) -> None:
     """What a TPU asks for: no dynamic shape, no op that XLA does not know."""
     recipe = make_recipe(
         *bindings, f"train.accumulate_steps = {accumulate_steps}"
     )
     parts = session.build(recipe, make_engine(1))
-    train_step, batch = parts._train_step(), next(parts._batches(0))
+    train_step = parts._train_step(parts.spans[0])
+    batch = next(parts._batches(0))
     compiled = tf.function(
         lambda: train_step(parts.state, batch),
         jit_compile=True,
@@ -187,7 +193,8 @@ def test_jit_compile_is_what_compiles_the_step() -> None:
     for jit_compile in (True, False):
         recipe = make_recipe(f"train.jit_compile = {jit_compile}")
         parts = session.build(recipe, make_engine(1))
-        train_step, batch = parts._train_step(), next(parts._batches(0))
+        train_step = parts._train_step(parts.spans[0])
+        batch = next(parts._batches(0))
         graph = tf.function(
             functools.partial(train_step, parts.state, batch), autograph=False
         ).get_concrete_function()

@@ -1,0 +1,148 @@
+"""The formats that trainer.export writes: their files, limits and packages."""
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from trainer import (
+    errors,
+    export_keras,
+    export_onnx,
+    export_saved_model,
+    export_tflite,
+    inference,
+)
+
+_EXTRA = "lockstep[export]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How much an artefact may differ from the checkpoint.
+
+    Attributes:
+        difference: Of any probability, in [0, 1].
+        agreement: Share of examples with the same answer, at least.
+    """
+
+    difference: float
+    agreement: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is to be written.
+
+    Attributes:
+        classifier: The network.
+        name: Of the model, for people and servers.
+        version: Of the SavedModel, at least 1.
+        examples: For calibration, uint8 [n, H, W, C]; none where no format
+            needs them.
+    """
+
+    classifier: inference.Classifier
+    name: str
+    version: int
+    examples: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One of them.
+
+    Attributes:
+        path: Where its artefact is below the output, with {name} and
+            {version}.
+        write: Writes it to a path.
+        limits: What its parity is held against, unless flags say otherwise.
+        packages: What is imported to write and check it, besides TensorFlow.
+        calibrated: Whether `Job.examples` are needed.
+    """
+
+    path: str
+    write: Callable[[Job, str], None]
+    limits: Limits
+    packages: tuple[str, ...] = ()
+    calibrated: bool = False
+
+    def place(self, name: str, version: int) -> str:
+        """Returns the path below the output."""
+        return self.path.format(name=name, version=version)
+
+
+def _tflite(
+    kind: export_tflite.Kind, difference: float, agreement: float
+) -> Format:
+    return Format(
+        path=f"{{name}}_{kind}.tflite",
+        write=lambda job, path: export_tflite.write(
+            job.classifier, path, kind, job.examples
+        ),
+        limits=Limits(difference, agreement),
+        packages=("ai_edge_litert",),
+        calibrated=kind == "int8",
+    )
+
+
+# The same sums in another order differ by less than 1e-4; 11 bits by 1e-2.
+FORMATS: dict[str, Format] = {
+    "saved_model": Format(
+        path="saved_model/{name}/{version}",
+        write=lambda job, path: export_saved_model.write(
+            job.classifier, path, job.name
+        ),
+        limits=Limits(1e-4, 0.99),
+        packages=("tensorflow_serving",),
+    ),
+    "tflite_float32": _tflite("float32", 1e-4, 0.99),
+    "tflite_float16": _tflite("float16", 0.02, 0.98),
+    "tflite_dynamic": _tflite("dynamic", 0.2, 0.95),
+    "tflite_int8": _tflite("int8", 0.3, 0.9),
+    "keras": Format(
+        path="{name}.keras",
+        write=lambda job, path: export_keras.write(job.classifier, path),
+        limits=Limits(1e-4, 0.99),
+    ),
+    "onnx": Format(
+        path="{name}.onnx",
+        write=lambda job, path: export_onnx.write(job.classifier, path),
+        limits=Limits(1e-4, 0.99),
+        packages=("tf2onnx", "onnx", "onnxruntime"),
+    ),
+}
+
+
+def choose(names: Sequence[str]) -> dict[str, Format]:
+    """Returns formats by name, in the order given.
+
+    Raises:
+        errors.ConfigError: One is unknown, or a package that it needs is not
+            installed.
+    """
+    chosen = {}
+    for name in names:
+        if name not in FORMATS:
+            raise errors.ConfigError(
+                f"--formats: {name!r} is none. Choose from: "
+                f"{', '.join(FORMATS)}."
+            )
+        chosen[name] = FORMATS[name]
+        require(name, chosen[name].packages)
+    if not chosen:
+        raise errors.ConfigError(
+            f"--formats is empty. Choose from: {', '.join(FORMATS)}."
+        )
+    return chosen
+
+
+def require(what: str, packages: Sequence[str]) -> None:
+    """Raises errors.ConfigError where a package is not installed."""
+    missing = [p for p in packages if importlib.util.find_spec(p) is None]
+    if missing:
+        raise errors.ConfigError(
+            f"{what} needs the package {', '.join(missing)}, which is not "
+            f"installed. Run: pip install '{_EXTRA}'"
+        )

@@ -1,0 +1,1 @@
+"""What `trainer.serve` is made of: an exported model behind HTTP."""
