@@ -229,6 +229,8 @@ def _summary(source: str, result: Conversion) -> str:
         more += "--gin_param=tfrecords.fold=0 "
     if "test" not in info.splits and _RECIPES[source] == _USUAL_RECIPE:
         more += "--gin_param=train.test_data=None "
+    if info.multi_label:
+        more += "--gin_param='train.loss=@binary_cross_entropy()' "
     model_dir = os.path.join("runs", os.path.basename(result.output))
     data_dir = shlex.quote(f'DATA_DIR="{result.output}"')
     return "\n".join(

@@ -384,7 +384,9 @@ def test_what_does_not_fit_is_refused(data) -> None:
         make(data, eval_data=other)
 
 
-def test_the_command_of_the_document(manifest, tmp_path, monkeypatch) -> None:
+def test_the_command_of_the_document(
+    manifest, tmp_path, monkeypatch, capsys
+) -> None:
     """docs/evaluation.md, in the folder of the pictures."""
     shown = [c for c in commands("docs/evaluation.md") if "convert" in c]
     monkeypatch.chdir(manifest.parent)
@@ -393,6 +395,10 @@ def test_the_command_of_the_document(manifest, tmp_path, monkeypatch) -> None:
         shlex.split(c.replace("data/scenes", str(output)))[2:] for c in shown
     )
     assert convert.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "3 classes: cat, dog, fox; an image has any number" in said
+    assert "slices by camera: indoor, outdoor" in said
+    assert "--gin_param='train.loss=@binary_cross_entropy()'" in said
     info = dataset.load(str(output))
     assert info.multi_label and [*info.slice_columns] == ["camera", "site"]
     (evaluate,) = (
