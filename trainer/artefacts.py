@@ -105,7 +105,7 @@ class Keras(_FromPixels):
         import keras
 
         # Registers the layers of our own.
-        import models.layers  # noqa: F401
+        import models.registered  # noqa: F401
 
         self.info = info
         model = keras.saving.load_model(path, compile=False)

@@ -2,8 +2,8 @@
 
 It takes uint8 or float32 images with levels 0..255 and gives probabilities;
 inside, the network itself is the layer `network`, from normalised images to
-logits. Loading it needs `import models.layers`, which registers the layers of
-our own.
+logits. Loading it needs `import models.registered`, which registers the layers
+of our own.
 """
 
 import keras

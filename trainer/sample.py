@@ -82,7 +82,14 @@ def _read(
             encoded, label = data.source.parse(record, _as_it_is, shape)
             if encoded.dtype != tf.string:  # Made-up pixels.
                 encoded = tf.io.encode_png(encoded)
-            yield encoded.numpy(), label.numpy()
+            yield encoded.numpy(), _target(data, label.numpy())
+
+
+def _target(data: records.Split, label: np.ndarray) -> np.ndarray:
+    """Returns a class as it is, and a set of classes as float32 [classes]."""
+    if data.label_classes is None:
+        return label
+    return np.isin(np.arange(data.label_classes), label).astype(np.float32)
 
 
 def _as_it_is(encoded: tf.Tensor) -> tf.Tensor:

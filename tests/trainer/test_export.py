@@ -274,7 +274,6 @@ def test_what_cannot_be_loaded_is_not_given_away(
         (["--tolerance=tflite_float32=2"], "a number in [0, 1]"),
         (["--name=a b"], "--name='a b' must be letters"),
         (["--checkpoint=nowhere"], "--checkpoint=nowhere is no checkpoint"),
-        (["--calibrate"], "holds a fitted temperature"),
         (["--model_dir=nowhere"], "not the folder of a run"),
         (["--gin_param=simple_cnn.dense=9"], "is of another model"),
         (["--gin_param=train.seed=5"], "holds a run of a different config"),
@@ -285,6 +284,21 @@ def test_bad_flags(flags, message, run, tmp_path, capsys) -> None:
     assert write(run, output, ["tflite_float32"], *flags) == 2
     assert message in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_a_temperature_comes_from_the_evaluation(run, tmp_path, capsys) -> None:
+    """Of the same weights: the first checkpoint has had none."""
+    first = min((run / "checkpoints").iterdir())
+    flags = ["--calibrate", f"--checkpoint={first}"]
+    assert write(run, tmp_path / "x", ["tflite_float32"], *flags) == 2
+    assert "holds a fitted temperature" in capsys.readouterr().err
+    assert write(run, tmp_path, ["tflite_float32"], "--calibrate") == 0
+    fitted = archive.read_manifest(str(best_of(run)))["metrics"]["temperature"]
+    model = artefacts.load(str(tmp_path / "tiny_float32.tflite"))
+    assert model.info.temperature == fitted != 1
+    plain = np.log(expected(run, PIXELS)) / fitted
+    softened = np.exp(plain) / np.exp(plain).sum(1, keepdims=True)
+    np.testing.assert_allclose(model.probabilities(PIXELS), softened, atol=2e-6)
 
 
 def test_a_missing_package_is_named(run, tmp_path, monkeypatch, capsys) -> None:

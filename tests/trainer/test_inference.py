@@ -12,18 +12,22 @@ import tensorflow as tf
 from input import crops
 from models import resnet
 from tests.conftest import make_engine, make_recipe
+from tests.trainer import label_sets
 from trainer import (
     artefact_info,
     artefacts,
     errors,
+    export_formats,
     export_keras,
     export_output,
     export_tflite,
     inference,
     losses,
     parity,
+    parity_worker,
     results,
     sample,
+    scoring,
     session,
     trained,
 )
@@ -177,7 +181,7 @@ def test_parity_of_several_classes_an_example() -> None:
     labels = np.array([[1.0, 0, 1], [0, 0, 0], [0, 1, 0]], np.float32)
     expected = np.array([[0.9, 0.1, 0.8], [0.1, 0.2, 0.3], [0.6, 0.6, 0.2]])
     said = np.array([[0.9, 0.1, 0.4], [0.1, 0.2, 0.3], [0.6, 0.7, 0.2]])
-    limits = parity.export_formats.Limits(0.5, 0.5)
+    limits = export_formats.Limits(0.5, 0.5)
     found = {
         "probabilities": said,
         "seconds": np.array([0.002, 0.004, 0.002]),
@@ -192,6 +196,36 @@ def test_parity_of_several_classes_an_example() -> None:
     assert row.passed
     broken = dataclasses.replace(row, difference=float("nan"))
     assert not broken.passed
+
+
+def test_label_sets(tmp_path, monkeypatch) -> None:
+    """Their accuracy is that of evaluation: all classes of an example."""
+    manifest = label_sets.write_pictures(tmp_path / "pictures")
+    label_sets.convert(manifest, tmp_path / "data")
+    recipe = label_sets.make_label_set_recipe(tmp_path / "data")
+    made = inference.build(recipe, weights_of(recipe))
+    assert made.info.activation == "sigmoid"
+    drawn = sample.draw(made.data, made.data.decode, 99)
+    assert drawn.labels.dtype == np.float32
+    np.testing.assert_array_equal(drawn.labels, drawn.images.mean((1, 2)) > 105)
+    monkeypatch.setattr(parity, "_ask", lambda _, *rest: ask(*rest))
+    monkeypatch.setattr(parity_worker, "_SECONDS", 0.001)
+    ask = parity_worker.main
+    path = str(tmp_path / "x.tflite")
+    none = np.zeros([0, 6, 6, 3], np.uint8)
+    export_tflite.write(made, path, "float32", none)
+    chosen = export_formats.FORMATS["tflite_float32"].limits
+    (row,) = parity.check(
+        made,
+        drawn,
+        {"tflite_float32": path},
+        {"tflite_float32": chosen},
+        str(tmp_path),
+    )
+    evaluated = made.parts.evaluator(made.data)(0, iter).metrics
+    assert row.examples == evaluated["examples"] == 20
+    assert row.accuracy == pytest.approx(evaluated[scoring.accuracy_name(True)])
+    assert row.agreement == 1
 
 
 def test_a_sample_is_spread_over_the_files() -> None:
