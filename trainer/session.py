@@ -212,7 +212,9 @@ class Session:
     def _data_offset(self) -> int:
         return int(self.state.history.data_offset.numpy())
 
-    def _batches(self, start_step: int, on_features: bool) -> Iterator[Any]:
+    def _batches(
+        self, start_step: int, on_features: bool = False
+    ) -> Iterator[Any]:
         first = start_step + self._data_offset()
         data = self.recipe.train_data
         if self.features is not None and on_features:
