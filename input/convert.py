@@ -200,9 +200,6 @@ def _summary(source: str, result: Conversion) -> str:
     info = result.info
     images = sum(info.examples(split) for split in info.splits)
     size = sum(s.bytes for shards in info.splits.values() for s in shards)
-    names = ", ".join(info.class_names[:_CLASSES_IN_SUMMARY])
-    if info.num_classes > _CLASSES_IN_SUMMARY:
-        names += ", ..."
     kind = "grey" if info.channels == 1 else "RGB"
     low, high = (
         "x".join(map(str, reversed(size or ())))
@@ -240,10 +237,10 @@ def _summary(source: str, result: Conversion) -> str:
             *splits,
             *left_out,
             *changed,
-            f"  {info.num_classes} classes: {names}"
+            f"  {info.num_classes} classes: {_some(info.class_names)}"
             + "; an image has any number of them" * info.multi_label,
             *(
-                f"  slices by {column}: {', '.join(values)}"
+                f"  slices by {column}: {_some(values)}"
                 for column, values in info.slice_columns.items()
             ),
             f"  {kind} {info.image_format.upper()}, width x height {sizes}, "
@@ -256,6 +253,11 @@ def _summary(source: str, result: Conversion) -> str:
             f"--model_dir={shlex.quote(model_dir)}",
         ]
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_CLASSES_IN_SUMMARY])
+    return shown + ", ..." * (len(names) > _CLASSES_IN_SUMMARY)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A SavedModel as one layer whose weights never change."""
 
+from concurrent import futures
 from typing import Any
 
 import keras
@@ -31,7 +32,11 @@ class Frozen(keras.layers.Layer):
         # Its numbers are float32 in every policy.
         super().__init__(**kwargs | {"dtype": "float32", "trainable": False})
         self.folder, self.signature, self.output_name = path, signature, output
-        self._function, self._gives = _load(path, signature, output)
+        # In a thread of its own: in the scope of a distribution strategy, which
+        # is the caller's thread's, its variables could not become constants.
+        with futures.ThreadPoolExecutor(1) as pool:
+            loaded = pool.submit(_load, path, signature, output)
+            self._function, self._gives = loaded.result()
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Raises ValueError where the signature takes other images."""

@@ -174,7 +174,8 @@ def run(
         python_logging.getLogger(name).setLevel(python_logging.WARNING)
     argv = None if arguments is None else list(arguments)
     own = own or flags.FlagValues()
-    own.unparse_flags()
+    if own.is_parsed():
+        own.unparse_flags()
     flags.FLAGS.append_flag_values(own)
     try:
         app.run(

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from trainer import artefacts, errors
 
 SUMMARY = "export.json"
 _PREFIX = ".export-"
+_DAY = 24 * 3600
 _LAST = "saved_model.pb"
 
 
@@ -119,6 +121,7 @@ def staged(output: str) -> Iterator[Staging]:
     try:
         try:
             os.makedirs(output, exist_ok=True)
+            _remove_leftovers(output)
             folder = tempfile.mkdtemp(prefix=_PREFIX, dir=output)
         except OSError as error:
             raise errors.ConfigError(
@@ -134,6 +137,17 @@ def staged(output: str) -> Iterator[Staging]:
             with contextlib.suppress(OSError):
                 os.rmdir(path)
         raise
+
+
+def _remove_leftovers(output: str) -> None:
+    """Removes what exports that were killed have left, a day ago or more."""
+    with os.scandir(output) as entries:
+        for entry in entries:
+            if entry.name.startswith(_PREFIX) and entry.is_dir():
+                # Another may be faster.
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - entry.stat().st_mtime > _DAY:
+                        shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _missing(path: str) -> list[str]:

@@ -20,6 +20,8 @@ class Starvation:
         host: Which share of it this process reads.
         to: Gets the finding, as a line of kind `input`.
         enabled: Whether this process speaks.
+        from_step: Steps of the run before which batches are made of kept
+            features, and nothing of the data is read.
     """
 
     def __init__(
@@ -28,20 +30,25 @@ class Starvation:
         host: spec.HostShare,
         to: writer.Writer,
         enabled: bool = True,
+        from_step: int = 0,
     ) -> None:
         self._data = data
         self._host = host
         self._writer = to
         self._enabled = enabled
+        self._from_step = from_step
         self._pending: list[loop.Progress] = []
         self._filled = False
 
     def gather(self, latest: loop.Progress) -> None:
         """Takes note of a stretch."""
-        self._pending.append(latest)
+        if latest.step > self._from_step:
+            self._pending.append(latest)
 
     def __call__(self, latest: loop.Progress) -> None:
         """Looks at what has been gathered since the last time."""
+        if not self._pending:
+            return
         merged = actions.merge(self._pending)
         self._pending = []
         wait = merged.input_wait_seconds / max(merged.seconds, 1e-9)

@@ -84,6 +84,7 @@ class Stretches:
             parts.engine.host,
             out,
             enabled=parts.engine.is_chief,
+            from_step=parts.features.until if parts.features else 0,
         )
         self.ending = early.StopWhenAsked(parts.engine, model_dir)
 

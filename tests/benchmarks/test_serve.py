@@ -2,7 +2,13 @@
 
 import pathlib
 
-from benchmarks import cases, serve, serve_clients, serve_model
+from benchmarks import (
+    cases,
+    serve,
+    serve_clients,
+    serve_model,
+    serve_soak,
+)
 
 
 def cells(text: str, start: str) -> list[str]:
@@ -44,7 +50,7 @@ def test_what_counts_as_an_error_of_ours() -> None:
     }
     # 60 MB in 30 s after a start that does not count.
     memory = [(0.0, 1e8), *((10.0 + s, 5e8 + 2e6 * s) for s in range(31))]
-    text = serve.soak_summary(counts, memory)
+    text = serve_soak.summary(counts, memory)
     assert "28 requests, errors of ours: 3" in text
     assert "+120.00 MB a minute" in text
 
@@ -59,7 +65,7 @@ def test_a_small_run_and_soak(tmp_path: pathlib.Path) -> None:
         text = serve.report(measured)
         for name in ("model alone, 32 a call", "served, clients: 8"):
             assert all(float(x.replace(",", "")) > 0 for x in cells(text, name))
-        text = serve.soak(server, pictures, seconds=3)
+        text = serve_soak.soak(server, pictures, seconds=3)
     assert "errors of ours: 0" in text
     assert "MB a minute" in text
     for kind, status in (

@@ -13,10 +13,10 @@ RUN = REPO / ".ci" / "run"
 
 @pytest.fixture
 def bare(bench: Bench) -> Bench:
-    """A machine with a browser, but neither Slurm nor iproute2."""
+    """A machine with a browser and curl, but neither Slurm nor iproute2."""
     for tool in ("bash", "dirname"):
         (bench.bin / tool).symlink_to(which(tool))
-    for tool in ("chromium", "chromedriver", "make"):
+    for tool in ("chromium", "chromedriver", "curl", "make"):
         bench.fake(tool)
     bench.fake("apt-get")
     return bench

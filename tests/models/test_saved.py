@@ -16,6 +16,7 @@ from models import (
     saved,
     stochastic_depth,
 )
+from tests.conftest import make_engine
 
 SHAPE = (8, 8, 3)
 IMAGES = np.random.default_rng(0).normal(size=[4, *SHAPE]).astype(np.float32)
@@ -179,6 +180,25 @@ def folder(tmp_path_factory) -> str:
     path = str(tmp_path_factory.mktemp("frozen"))
     tf.saved_model.save(module, path, {"embed": embed, "decode": decode})
     return path
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_saved_model_needs_no_place_for_its_weights(folder, replicas) -> None:
+    engine = make_engine(replicas)
+    with engine.scope():
+        layer = frozen.Frozen(folder, "embed", "mean")
+        layer.build(IMAGES.shape)
+
+    @tf.function
+    def run():
+        return engine.run(layer, tf.constant(IMAGES))
+
+    kernel = np.arange(12.0).reshape([3, 4])
+    for made in engine.local_results(run()):
+        np.testing.assert_allclose(
+            made, IMAGES.mean((1, 2)) @ kernel, rtol=1e-4
+        )
+    assert not layer.variables
 
 
 def test_a_saved_model_is_one_frozen_layer(folder, tmp_path) -> None:

@@ -1,13 +1,21 @@
-"""A small data set of label sets and slices, and a loss for it."""
+"""A small data set of label sets and slices, and a loss for it.
 
+    python -m tests.trainer.label_sets ENGINE DATA OUTPUT
+
+evaluates untrained weights on an engine; each process writes what it finds.
+"""
+
+import json
+import os
 import pathlib
+import sys
 
 import numpy as np
 import tensorflow as tf
 
 from input import conversion, convert_request, eval_pipeline, pipeline, sources
 from tests.conftest import make_recipe
-from trainer import losses, recipe
+from trainer import bindings, engines, losses, recipe, session
 
 CLASSES = ("cat", "dog", "fox")
 
@@ -78,3 +86,22 @@ def make_label_set_recipe(
         }
         | changes
     )
+
+
+def main(engine_name: str, data_dir: str, output: str) -> None:
+    bindings.register()
+    on = engines.make_engine(engine_name, startup_timeout=60.0)
+    chosen = make_label_set_recipe(pathlib.Path(data_dir))
+    result = session.build(chosen, on).evaluator(chosen.eval_data)(0, iter)
+    found = {k: v for k, v in result.metrics.items() if k != "seconds"}
+    found["matrix"] = result.confusion_matrix.tolist()
+    found["worst"] = [m.name for m in result.mistakes]
+    path = pathlib.Path(f"{output}-{on.host.index}.json")
+    path.write_text(json.dumps(found))
+    on.leave_together()
+    # And one that takes TensorFlow apart waits for the other.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -42,7 +42,9 @@ def repeated(counts: np.ndarray) -> np.ndarray:
 
 def test_scores_of_classes_are_those_of_repeated_examples() -> None:
     rng = np.random.default_rng(1)
-    labels, predicted = rng.integers(0, 4, (2, 30))
+    labels, predicted = rng.integers(0, 3, (2, 30))
+    # A class of one example, which some draws have not.
+    labels[4] = 3
     found = bootstrap.of_classes(labels, predicted, 4)(draws(30))
     for i, counts in enumerate(draws(30)):
         rows = repeated(counts)

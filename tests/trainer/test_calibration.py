@@ -15,8 +15,13 @@ def make(examples: int = 300, classes: int = 4):
     return labels, (6 * logits).astype(np.float32)
 
 
+def test_a_border_belongs_to_the_lower_bin() -> None:
+    confidence = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
+    found = calibration.reliability(confidence, confidence > 0, bins=4)
+    assert found.counts.tolist() == [2, 1, 1, 1]
+
+
 def test_bins_by_hand() -> None:
-    """A confidence at the border of two bins is in the lower one."""
     confidence = np.array([0.05, 0.1, 0.1001, 0.95, 1.0, 1.0], np.float32)
     right = np.array([0, 1, 0, 1, 1, 0], bool)
     found = calibration.reliability(confidence.astype(np.float64), right, 10)
@@ -73,6 +78,20 @@ def test_temperature_agrees_with_scipy(activation, nll, scale) -> None:
     assert calibration.negative_log_likelihood(
         labels, logits, activation, 1 / found
     ) == pytest.approx(expected.fun, rel=1e-9)
+
+
+def test_few_passes_are_enough(monkeypatch) -> None:
+    """Each reads all logits; bisection alone would take more than 25."""
+    passes = []
+    likelihood = calibration._likelihood
+    monkeypatch.setattr(
+        calibration,
+        "_likelihood",
+        lambda *arguments: passes.append(1) or likelihood(*arguments),
+    )
+    for activation in ("softmax", "sigmoid"):
+        calibration.fit_temperature(*make(), activation)
+    assert len(passes) <= 20
 
 
 def test_chunks_do_not_matter(monkeypatch) -> None:

@@ -1,6 +1,7 @@
 """What an export makes of losses, precisions, preprocessings and formats."""
 
 import dataclasses
+import os
 import pathlib
 
 import keras
@@ -217,6 +218,12 @@ def test_a_failed_export_leaves_nothing(tmp_path) -> None:
             path.write_bytes(b"x")
             raise KeyboardInterrupt
     assert list(tmp_path.rglob("*")) == [there]
+    killed, running = (there / f".export-{name}" for name in ("old", "new"))
+    for folder in (killed, running):
+        (folder / "made").mkdir(parents=True)
+    os.utime(killed, (0, 0))
+    with export_output.staged(str(there)):
+        assert not killed.exists() and running.exists()
     (tmp_path / "file").write_bytes(b"")
     with (
         pytest.raises(errors.ConfigError, match="cannot be written to"),

@@ -74,10 +74,10 @@ def test_early_stopping(tmp_path, caplog) -> None:
 
 
 def test_a_restart_before_the_early_end_ends_at_the_same_step(
-    tmp_path,
+    tmp_path, finished_run
 ) -> None:
     """Killed after the request, before the checkpoint of that step."""
-    assert call(main, *tiny(tmp_path, *STALE)) == 0
+    finished_run(tmp_path, *STALE)
     (tmp_path / "DONE").unlink()
     for step in (15, 10):
         folder = tmp_path / "checkpoints" / f"step-{step:09d}"
@@ -103,8 +103,8 @@ def test_an_evaluation_job_ends_the_training(tmp_path, caplog) -> None:
     assert "Ended at step 20 of 20" in caplog.text
 
 
-def test_a_new_training_forgets_the_old_end(tmp_path) -> None:
-    assert call(main, *tiny(tmp_path, *STALE)) == 0
+def test_a_new_training_forgets_the_old_end(tmp_path, finished_run) -> None:
+    finished_run(tmp_path, *STALE)
     shutil.rmtree(tmp_path / "checkpoints")
     longer = [b for b in STALE if "early" not in b]
     flags = ["--allow_config_change", *tiny(tmp_path, *longer)]
@@ -114,9 +114,11 @@ def test_a_new_training_forgets_the_old_end(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["DONE", "best", None])
-def test_lost_checkpoints_are_not_forgotten(tmp_path, capsys, lost) -> None:
+def test_lost_checkpoints_are_not_forgotten(
+    tmp_path, finished_run, capsys, lost
+) -> None:
     """Whatever else has gone, what is left is not touched."""
-    assert call(main, *tiny(tmp_path, *EVALUATED)) == 0
+    finished_run(tmp_path, *EVALUATED)
     best_step = best.Best(str(tmp_path)).current()
     (tmp_path / "checkpoints").rename(tmp_path / "moved")
     if lost == "DONE":
@@ -230,8 +232,8 @@ def warm(source: pathlib.Path) -> tuple[str, ...]:
     )
 
 
-def test_warm_start_takes_what_fits(tmp_path, caplog) -> None:
-    assert call(main, *tiny(tmp_path / "a", *EVALUATED)) == 0
+def test_warm_start_takes_what_fits(tmp_path, finished_run, caplog) -> None:
+    finished_run(tmp_path / "a", *EVALUATED)
     there = restarts.arrays(tmp_path / "a", "best")
     wider = ("train.num_classes=7", *warm(tmp_path / "a"))
     with caplog.at_level("INFO"):
@@ -265,8 +267,8 @@ def test_warm_start_prefers_averages(tmp_path) -> None:
     assert not np.array_equal(here[name], there[name])
 
 
-def test_warm_start_is_only_the_start(tmp_path) -> None:
-    assert call(main, *tiny(tmp_path / "a")) == 0
+def test_warm_start_is_only_the_start(tmp_path, finished_run) -> None:
+    finished_run(tmp_path / "a")
     assert call(main, *tiny(tmp_path / "b", *warm(tmp_path / "a"))) == 0
     # Killed before its first checkpoint, it would have started from the same.
     assert restarts.committed(tmp_path / "b") == [0, 1]

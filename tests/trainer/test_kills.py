@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from tests.trainer import killed, restarts
-from tests.trainer.test_main import lines
+from tests.trainer.test_main import call, lines
+from trainer import main
 
 SAVES = (
     'train.duration="40 steps"',
@@ -25,20 +26,23 @@ SAVES = (
 def whole(tmp_path_factory) -> pathlib.Path:
     """A run that nothing has happened to."""
     model_dir = tmp_path_factory.mktemp("whole")
-    restarts.run("trainer.main", *restarts.flags(model_dir, *SAVES))
+    assert call(main, *restarts.flags(model_dir, *SAVES)) == 0
     return model_dir
 
 
 @pytest.mark.parametrize("stage", killed.STAGES)
-def test_killed_at_a_stage_of_a_save(tmp_path, whole, stage: str) -> None:
+def test_killed_at_a_stage_of_a_save(
+    tmp_path, whole, stage: str, caplog
+) -> None:
     flags = restarts.flags(tmp_path, *SAVES)
     # Each evaluation may save the best as well: the fourth is of a checkpoint
     # or of the best, after the first checkpoint in any case.
     restarts.run("tests.trainer.killed", stage, "4", *flags, code=-9)
     before = restarts.committed(tmp_path)
     assert before and before[-1] < 40
-    output = restarts.run("trainer.main", *flags)
-    assert f"Going on from step {before[-1]} of 40" in output
+    with caplog.at_level("INFO"):
+        assert call(main, *flags) == 0
+    assert f"Going on from step {before[-1]} of 40" in caplog.text
     restarts.assert_same(whole, tmp_path)
     names = [p.name for p in tmp_path.glob("*/*") if ".tmp" in p.name]
     assert names == []

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shlex
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from input import (
     spec,
 )
 from input.errors import DataError, UsageError
-from tests.conftest import make_engine, make_recipe
+from tests.conftest import REPO, make_engine, make_recipe
 from tests.test_docs import commands
 from tests.trainer import label_sets
 from trainer import actions as actions_lib
@@ -144,6 +146,40 @@ def test_every_engine_finds_the_same(trained, replicas, batch) -> None:
         if name != "seconds":
             assert many.metrics[name] == pytest.approx(value, rel=1e-4), name
     np.testing.assert_array_equal(many.confusion_matrix, one.confusion_matrix)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ["multi_worker", "horovod"])
+def test_processes_find_the_same(data, tmp_path, engine: str) -> None:
+    """To the bit in both of them, and what one device finds."""
+    if engine == "horovod":
+        pytest.importorskip("horovod")
+    answer = subprocess.run(
+        [
+            *(sys.executable, "-m", "launch.local"),
+            *("--workers=2", f"--engine={engine}", "--"),
+            *(sys.executable, "-m", "tests.trainer.label_sets"),
+            *(engine, str(data), str(tmp_path / "found")),
+        ],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert answer.returncode == 0, answer.stderr[-5000:]
+    first, second = (
+        (tmp_path / f"found-{i}.json").read_text() for i in range(2)
+    )
+    assert first == second
+    found = json.loads(first)
+    chosen = label_sets.make_label_set_recipe(data)
+    parts = session.build(chosen, make_engine(1))
+    result = parts.evaluator(chosen.eval_data)(0, iter)
+    assert found.pop("matrix") == result.confusion_matrix.tolist()
+    assert found.pop("worst") == [m.name for m in result.mistakes]
+    for name, value in found.items():
+        assert value == pytest.approx(result.metrics[name], rel=1e-4), name
 
 
 def test_slices(trained) -> None:

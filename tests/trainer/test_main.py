@@ -103,8 +103,10 @@ def test_a_run_leaves_what_the_contract_says(tmp_path, capsys) -> None:
     assert result.examples == 30
 
 
-def test_evaluate_finds_what_training_found(tmp_path, capsys) -> None:
-    assert call(main, *tiny(tmp_path)) == 0
+def test_evaluate_finds_what_training_found(
+    tmp_path, finished_run, capsys
+) -> None:
+    finished_run(tmp_path)
     trained = lines(tmp_path, "eval")[-1]
     assert call(evaluate, "--once", *tiny(tmp_path)) == 0
     again = lines(tmp_path, "eval")[-1]
@@ -113,8 +115,10 @@ def test_evaluate_finds_what_training_found(tmp_path, capsys) -> None:
     assert "step 20, validation: top-1" in capsys.readouterr().out
 
 
-def test_evaluate_follows_a_run_until_it_has_ended(tmp_path) -> None:
-    assert call(main, *tiny(tmp_path)) == 0
+def test_evaluate_follows_a_run_until_it_has_ended(
+    tmp_path, finished_run
+) -> None:
+    finished_run(tmp_path)
     assert call(evaluate, *tiny(tmp_path)) == 0
     steps = [x["step"] for x in lines(tmp_path, "eval") if x.get("by")]
     assert steps == [12, 18, 20]
@@ -200,8 +204,8 @@ def test_a_missing_or_truncated_shard(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_model_dir_of_another_config(tmp_path, capsys) -> None:
-    assert call(main, *tiny(tmp_path)) == 0
+def test_a_model_dir_of_another_config(tmp_path, finished_run, capsys) -> None:
+    finished_run(tmp_path)
     # How often to log does not change what is learnt; the seed does.
     assert call(main, *tiny(tmp_path, 'train.log_every="7 steps"')) == 0
     assert call(main, *tiny(tmp_path, "train.seed=1")) == 2
@@ -234,8 +238,10 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, capsys) -> None:
     assert not list((tmp_path / "checkpoints").glob("step-*"))
 
 
-def test_a_refused_change_leaves_the_run_as_it_was(tmp_path, capsys) -> None:
-    assert call(main, *tiny(tmp_path)) == 0
+def test_a_refused_change_leaves_the_run_as_it_was(
+    tmp_path, finished_run, capsys
+) -> None:
+    finished_run(tmp_path)
     names = ("run.json", "operative_config.gin", "DONE")
     before = {name: (tmp_path / name).read_bytes() for name in names}
     wider = tiny(tmp_path, "simple_cnn.filters=(8, 8)")
@@ -244,8 +250,10 @@ def test_a_refused_change_leaves_the_run_as_it_was(tmp_path, capsys) -> None:
     assert before == {name: (tmp_path / name).read_bytes() for name in names}
 
 
-def test_evaluate_refuses_another_training(tmp_path, capsys) -> None:
-    assert call(main, *tiny(tmp_path)) == 0
+def test_evaluate_refuses_another_training(
+    tmp_path, finished_run, capsys
+) -> None:
+    finished_run(tmp_path)
     before = (tmp_path / "metrics.jsonl").read_text()
     other = "synthetic.num_classes=3"
     assert call(evaluate, "--once", *tiny(tmp_path, other)) == 2
@@ -270,9 +278,9 @@ def test_model_dir_that_is_a_file(tmp_path, capsys) -> None:
 
 
 def test_checkpoints_of_which_nothing_says_what_they_are(
-    tmp_path, capsys
+    tmp_path, finished_run, capsys
 ) -> None:
-    assert call(main, *tiny(tmp_path)) == 0
+    finished_run(tmp_path)
     for name, contents in (
         ("run.json", (b"", b"[]", b"{}", None)),
         ("operative_config.gin", (b"", b"\xff", None)),
@@ -295,9 +303,11 @@ def test_checkpoints_of_which_nothing_says_what_they_are(
     assert json.loads((tmp_path / "run.json").read_text())["seed"] == 0
 
 
-def test_hosts_that_read_other_files_need_permission(tmp_path, capsys) -> None:
+def test_hosts_that_read_other_files_need_permission(
+    tmp_path, finished_run, capsys
+) -> None:
     """As after a restart with three processes instead of one, or back."""
-    assert call(main, *tiny(tmp_path)) == 0
+    finished_run(tmp_path)
     path = tmp_path / "run.json"
     said = json.loads(path.read_text())
     assert said["data_order"] == "record"

@@ -116,6 +116,8 @@ def test_bad_pictures_are_rows(run, tmp_path, capsys) -> None:
     Image.fromarray(noise).save(jpeg, "JPEG")
     good = io.BytesIO()
     Image.fromarray(noise[:8, :8]).save(good, "PNG")
+    # TensorFlow decodes it, and makes up the other half.
+    within = jpeg.getvalue()[: len(jpeg.getvalue()) // 2] + b"\xff\xd9"
     table = {
         "bomb.png": (bomb(), "60,000 x 60,000 pixels are more than"),
         "cut.jpg": (jpeg.getvalue()[:-200], "corrupt JPEG"),
@@ -123,6 +125,7 @@ def test_bad_pictures_are_rows(run, tmp_path, capsys) -> None:
         "good.png": (good.getvalue(), ""),
         "half.png": (good.getvalue()[:90], "truncated or corrupt PNG"),
         "large.jpg": (jpeg.getvalue(), "exactly 8 x 8 pixels"),
+        "within.jpg": (within, "premature end"),
         "text.png": (b"hello", "not an image, begins with 68 65 6c 6c"),
     }
     folder = tmp_path / "bad"
@@ -134,7 +137,7 @@ def test_bad_pictures_are_rows(run, tmp_path, capsys) -> None:
     output = tmp_path / "out.csv"
     extra = folder / "a_pipe.png"
     assert ask(run, output, folder, extra) == 0
-    assert "1 of 9 pictures" in capsys.readouterr().out
+    assert "1 of 10 pictures" in capsys.readouterr().out
     rows = list(csv.DictReader(output.open()))
     found = {os.path.basename(row["path"]): row for row in rows}
     table["a_pipe.png"] = (b"", "cannot be read: not a file")

@@ -217,6 +217,7 @@ def test_logits_that_are_no_numbers(one_class) -> None:
     scored = score(predict(labels, broken, loss), loss, resamples=20)
     assert np.isnan(scored.metrics["loss"])
     assert np.isnan(scored.metrics["temperature"])
+    assert scored.scaled is None
     assert scored.metrics["top_1_accuracy"] > 0.5
 
 

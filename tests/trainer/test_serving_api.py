@@ -250,7 +250,16 @@ def test_a_photo_is_seen_upright() -> None:
         ),
         (MODEL, 400, "Malformed request: POST"),
         (MODEL + ":classify", 400, "Malformed request: POST"),
-        (MODEL + "/versions/x:predict", 400, "Malformed request: POST"),
+        (
+            MODEL + "/versions/x:predict",
+            400,
+            "Failed to convert version: x to numeric.",
+        ),
+        (
+            MODEL + f"/versions/{'9' * 5000}:predict",
+            400,
+            "Failed to convert version",
+        ),
     ],
 )
 def test_unknown_models(
@@ -327,6 +336,7 @@ def test_classify(client: Client, content: dict) -> None:
         ("", {"data": b"text"}, "The picture: not an image"),
         ("", {"data": b""}, "The picture: the file is empty"),
         ("?top=0", {"data": RED}, "top='0' must be a number from 1 to 1000"),
+        ("?top=" + "9" * 5000, {"data": RED}, "must be a number from 1 to"),
         ("", {"files": {"a": RED, "b": RED}}, "The form has 2 files, must"),
         (
             "",

@@ -31,7 +31,10 @@ def stretch(step: int, wait: float) -> loop.Progress:
 
 
 def watch(
-    directory: pathlib.Path, waits: list[float], enabled: bool = True
+    directory: pathlib.Path,
+    waits: list[float],
+    enabled: bool = True,
+    from_step: int = -1,
 ) -> list[dict]:
     """Trains with such waits, two stretches in each interval."""
     write_dataset(directory / "data")
@@ -39,7 +42,7 @@ def watch(
         source=sources.TFRecords(str(directory / "data")), decode=Slow()
     )
     watched = starvation.Starvation(
-        data, HOST, writer.Writer(str(directory)), enabled
+        data, HOST, writer.Writer(str(directory)), enabled, from_step
     )
     for number, wait in enumerate(waits):
         latest = stretch(10 * number, wait)
@@ -73,6 +76,12 @@ def test_it_is_said_once(
         lines = watch(tmp_path, waits, enabled)
     assert [line["step"] for line in lines] == steps
     assert caplog.text.count("Input is too slow") == len(steps)
+
+
+def test_kept_features_are_no_slow_input(tmp_path: pathlib.Path) -> None:
+    """The interval after them fills the pipeline up."""
+    (line,) = watch(tmp_path, [0.9] * 10, from_step=30)
+    assert line["step"] == 70
 
 
 def test_numbers_and_advice_are_written(tmp_path: pathlib.Path) -> None:

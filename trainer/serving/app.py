@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import jinja2
 import numpy as np
-from absl import logging
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,7 +14,14 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from trainer.serving import bodies, keeper, monitoring, payload, servable
+from trainer.serving import (
+    bodies,
+    keeper,
+    monitoring,
+    payload,
+    replies,
+    servable,
+)
 from trainer.serving.limits import Refusal
 from trainer.serving.service import Service
 
@@ -26,10 +31,10 @@ _ERRORS = {
     keeper.FAILED: "INVALID_ARGUMENT",
 }
 _MODEL = "/v1/models/{name:str}"
-_VERSION = _MODEL + "/versions/{version:int}"
+_VERSION = _MODEL + "/versions/{version:str}"
 _TOP = 5
-
-Handler = Callable[[Request], Awaitable[Response]]
+# Digits of a number that is worth reading.
+_DIGITS = 18
 # The page is one file: nothing is fetched but answers of this server.
 _PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; "
@@ -81,7 +86,7 @@ class Handlers:
                     _rendered, answers, asked.key
                 )
 
-            return _json_bytes(
+            return replies.encoded(
                 await bodies.within(request, limits.timeout_seconds, work())
             )
 
@@ -100,7 +105,7 @@ class Handlers:
                 self._service.limits.timeout_seconds,
                 self._service.answer(active, [picture], ""),
             )
-        return _json(
+        return replies.json(
             {"model": self._keeper.place.name}
             | _classes(active, outputs[servable.PROBABILITIES], top)
         )
@@ -108,7 +113,7 @@ class Handlers:
     async def status(self, request: Request) -> Response:
         """GET /v1/models/NAME[/versions/V]."""
         name = request.path_params["name"]
-        number = request.path_params.get("version")
+        number = _version(request)
         if name != self._keeper.place.name:
             raise Refusal(404, f"Could not find any versions of model {name}")
         states = self._keeper.states()
@@ -118,7 +123,7 @@ class Handlers:
                     404, f"Could not find version {number} of model {name}"
                 )
             states = {number: states[number]}
-        return _json(
+        return replies.json(
             {
                 "model_version_status": [
                     {
@@ -137,7 +142,7 @@ class Handlers:
     async def metadata(self, request: Request) -> Response:
         """GET /v1/models/NAME[/versions/V]/metadata."""
         active = self._found(request)
-        return _json(
+        return replies.json(
             {
                 "model_spec": {
                     "name": self._keeper.place.name,
@@ -156,12 +161,12 @@ class Handlers:
 
     async def healthz(self, request: Request) -> Response:
         """GET /healthz: the process answers."""
-        return _json({"status": "up"})
+        return replies.json({"status": "up"})
 
     async def readyz(self, request: Request) -> Response:
         """GET /readyz: a model is loaded."""
         active = self._keeper.current
-        return _json(
+        return replies.json(
             {
                 "ready": active is not None,
                 "model": self._keeper.place.name,
@@ -179,9 +184,7 @@ class Handlers:
         )
 
     def _found(self, request: Request) -> keeper.Active:
-        return self._keeper.find(
-            request.path_params["name"], request.path_params.get("version")
-        )
+        return self._keeper.find(request.path_params["name"], _version(request))
 
 
 def make(
@@ -215,67 +218,18 @@ def make(
         gets[place] = handlers.status
     # `NAME:predict` before NAME, which would match it.
     routes = [
-        Route(path, _guarded(handler), methods=[method])
+        Route(path, replies.guarded(handler), methods=[method])
         for method, table in (("POST", posts), ("GET", gets))
         for path, handler in table.items()
     ]
     application = Starlette(
         routes=routes,
         exception_handlers={
-            Refusal: _refused,
-            HTTPException: _no_such_route,
+            Refusal: replies.refused,
+            HTTPException: replies.no_such_route,
         },
     )
     return monitoring.Counted(application, metrics)
-
-
-def _refused(request: Request, error: Exception) -> Response:
-    if not isinstance(error, Refusal):
-        raise error
-    headers = {}
-    if error.retry_after is not None:
-        headers["retry-after"] = str(error.retry_after)
-    return _json({"error": str(error)}, error.status, headers)
-
-
-def _no_such_route(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    return _json(
-        {
-            "error": f"Malformed request: {request.method} "
-            f"{request.url.path}: {error.detail}. There are POST "
-            "/v1/models/NAME:predict, GET /v1/models/NAME, POST /classify and "
-            "GET /, /healthz, /readyz and /metrics."
-        },
-        # As TensorFlow Serving has it for whatever is below its path.
-        400 if request.url.path.startswith("/v1/") else error.status_code,
-        dict(error.headers or {}),
-    )
-
-
-def _guarded(answer: Handler) -> Handler:
-    """Answers with 500 where something of ours fails.
-
-    Starlette would raise it again, and uvicorn drop the connection.
-    """
-
-    async def guarded(request: Request) -> Response:
-        try:
-            return await answer(request)
-        except (Refusal, HTTPException):
-            raise
-        except Exception as error:
-            logging.exception("%s %s", request.method, request.url.path)
-            return _json(
-                {
-                    "error": f"Internal error: {type(error).__name__}. The log "
-                    "of the server has more."
-                },
-                500,
-            )
-
-    return guarded
 
 
 def _rendered(answers: list[servable.Outputs], key: str) -> bytes:
@@ -302,19 +256,20 @@ def _classes(
     }
 
 
-def _top(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise Refusal(400, f"top={text!r} must be a number from 1 to 1000.")
+def _version(request: Request) -> int | None:
+    text = request.path_params.get("version")
+    if text is None:
+        return None
+    if not text.isdecimal() or len(text) > _DIGITS:
+        raise Refusal(400, f"Failed to convert version: {text} to numeric.")
     return int(text)
 
 
-def _json(
-    content: Any, status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
-    return _json_bytes(json.dumps(content).encode(), status, headers)
-
-
-def _json_bytes(
-    content: bytes, status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
-    return Response(content, status, headers, "application/json")
+def _top(text: str) -> int:
+    if (
+        not text.isdecimal()
+        or len(text) > _DIGITS
+        or not 1 <= int(text) <= 1000
+    ):
+        raise Refusal(400, f"top={text!r} must be a number from 1 to 1000.")
+    return int(text)
