@@ -26,16 +26,40 @@ class Split:
         return tuple(self.base.output_shape[1:])
 
 
+def features(model: keras.Model) -> keras.KerasTensor:
+    """Returns what the head of a functional model is given.
+
+    The head begins with the first layer that is called `logits` or `head_...`,
+    or else is the last of `blocks.blocks`.
+
+    Raises:
+        ValueError: Nothing comes before it.
+    """
+    for layer in model.layers:
+        if layer.name == "logits" or layer.name.startswith("head_"):
+            return layer.input
+    first = blocks(model)[-1].layers[0]
+    if isinstance(first, keras.layers.InputLayer):
+        raise ValueError(
+            f"the model {model.name!r} has nothing before its last layer with "
+            "a kernel"
+        )
+    return first.input
+
+
 def at_head(model: keras.Model) -> Split:
     """Returns the parts before and after the features that the head takes.
 
     Args:
-        model: Functional. Its head is the last of `blocks.blocks`.
+        model: Functional.
+
+    Raises:
+        ValueError: Nothing comes before the head.
     """
-    features = blocks(model)[-1].layers[0].input
+    between = features(model)
     return Split(
-        keras.Model(model.inputs, features, name=f"{model.name}_base"),
-        keras.Model(features, model.outputs[0], name=f"{model.name}_head"),
+        keras.Model(model.inputs, between, name=f"{model.name}_base"),
+        keras.Model(between, model.outputs[0], name=f"{model.name}_head"),
     )
 
 

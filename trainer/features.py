@@ -94,7 +94,10 @@ def why_not(chosen: recipe.Recipe, model: keras.Model) -> str:
         return f"train_data.service={data.service!r} makes the batches"
     if data.on_corrupt != "fail":
         return f"train_data.on_corrupt={data.on_corrupt!r} leaves out records"
-    parts = split.at_head(model)
+    try:
+        parts = split.at_head(model)
+    except ValueError as error:
+        return str(error)
     if layer := split.draws(parts.base):
         return f"the layer {layer!r} of the backbone draws at random"
     return _too_large(chosen, parts.feature_shape)

@@ -11,7 +11,7 @@ import keras
 from absl import logging
 
 from input import files
-from models import ends, input_format
+from models import ends, input_format, split
 from models import weights as weights_lib
 from trainer import config, rundir, warm_start
 
@@ -54,7 +54,7 @@ def from_run(
     build, arguments = _architecture(model_dir)
     whole = build(num_classes=classes, image_shape=shape, **arguments)
     weights_lib.assign(whole, arrays, found)
-    features = _before_head(whole)
+    features = split.features(whole)
     logits = ends.classifier(features, num_classes, dropout)
     model = keras.Model(whole.inputs, logits, name=whole.name)
     logging.info("The backbone %r comes from %s.", whole.name, found)
@@ -126,14 +126,3 @@ def _pixels(model_dir: str) -> input_format.InputFormat | None:
         path,
     )
     return None
-
-
-def _before_head(model: keras.Model) -> keras.KerasTensor:
-    """Returns what the first layer of the head is given."""
-    for layer in model.layers:
-        if layer.name == "logits" or layer.name.startswith("head_"):
-            return layer.input
-    raise ValueError(
-        f"The model {model.name!r} has no layer 'logits', so where its "
-        "features are is not known."
-    )

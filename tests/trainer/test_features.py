@@ -2,14 +2,17 @@
 
 import logging
 import pathlib
+import subprocess
+import sys
 
+import keras
 import numpy as np
 import pytest
 
 from input import eval_pipeline, pipeline, sources, spec
 from input import features as features_lib
 from models import split
-from tests.conftest import make_engine, make_recipe
+from tests.conftest import REPO, make_engine, make_recipe
 from tests.trainer.test_main import call, final_arrays, lines, tiny
 from trainer import errors, features, main, results, session
 
@@ -60,6 +63,27 @@ def test_the_training_is_the_same(plain, tmp_path, caplog, replicas) -> None:
         lines(tmp_path, "eval"), lines(plain, "eval"), strict=True
     ):
         assert mine["loss"] == pytest.approx(other["loss"], rel=1e-5)
+
+
+@pytest.mark.long
+def test_the_training_is_the_same_in_two_processes(plain, tmp_path) -> None:
+    started = subprocess.run(
+        [sys.executable, "-m", "launch.local", "--workers=2"]
+        + ["--engine=multi_worker", "--", sys.executable, "-m", "trainer.main"]
+        + tiny(tmp_path, *FROZEN, "make_engine.name = 'multi_worker'"),
+        cwd=REPO,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert started.returncode == 0, started.stdout[-3000:]
+    assert "the features of 96 pictures" in started.stdout
+    ours, theirs = final_arrays(tmp_path), final_arrays(plain)
+    for name, array in theirs.items():
+        np.testing.assert_allclose(
+            ours[name], array, rtol=1e-5, atol=1e-6, err_msg=name
+        )
+    assert evals(tmp_path) == evals(plain)
 
 
 def test_mistakes_are_shown_with_their_pictures(plain, tmp_path) -> None:
@@ -182,6 +206,16 @@ def test_a_model_is_the_sum_of_its_parts() -> None:
     assert features.frozen_until(built.spans) == 20
 
 
+def test_a_model_that_is_all_head_has_no_features() -> None:
+    image = keras.Input((4,))
+    model = keras.Model(image, keras.layers.Dense(2)(image), name="linear")
+    with pytest.raises(ValueError, match="'linear' has nothing before"):
+        split.at_head(model)
+    # A backbone without weights of its own is one all the same.
+    made = keras.layers.Dense(2, name="logits")(keras.layers.ReLU()(image))
+    assert split.at_head(keras.Model(image, made)).feature_shape == (4,)
+
+
 @pytest.mark.parametrize("shape", [(3,), (4,), (2, 3, 1)])
 def test_a_row_gives_back_its_features_and_its_place(shape) -> None:
     layout = features_lib.Layout(shape)
@@ -194,6 +228,35 @@ def test_a_row_gives_back_its_features_and_its_place(shape) -> None:
     np.testing.assert_array_equal(layout.unpack(rows[[4, 1]]), values)
     assert [layout.place(rows[i]) for i in (4, 1)] == [4, 1]
     assert not rows[[0, 2, 3, 5]].any()
+
+
+class TwoHosts:
+    """The first of two hosts; the second says what it was told to."""
+
+    host = spec.HostShare(0, 2, 1)
+
+    def __init__(self, other: np.ndarray) -> None:
+        self._other = other.reshape([-1]).view(np.int64)
+        self.sent: list[int] = []
+
+    def sum_over_hosts(self, numbers: np.ndarray) -> np.ndarray:
+        first = sum(self.sent)
+        self.sent.append(len(numbers))
+        return numbers + self._other[first : first + len(numbers)]
+
+
+def test_hosts_put_their_rows_together(monkeypatch) -> None:
+    monkeypatch.setattr(features, "_CHUNK_BYTES", 64)
+    layout = features_lib.Layout((3,))
+    values = np.random.default_rng(0).normal(size=[4, 3]).astype(np.float32)
+    mine, others = (features_lib.empty(layout, 4) for _ in range(2))
+    layout.fill(mine, np.array([0, 2]), values[[0, 2]])
+    layout.fill(others, np.array([1, 3]), values[[1, 3]])
+    hosts = TwoHosts(others)
+    features._share(hosts, mine)
+    np.testing.assert_array_equal(layout.unpack(mine[:4]), values)
+    assert [layout.place(row) for row in mine[:4]] == [0, 1, 2, 3]
+    assert max(hosts.sent) == 8 and len(hosts.sent) > 1
 
 
 def test_batches_have_features_in_the_order_of_the_pictures() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from tests.conftest import make_engine, make_recipe
 from tests.trainer import equivalence
-from trainer import errors, phases, session
+from trainer import archive, errors, phases, session, warm_start
 
 TWO = (
     "train.phases = [@head/phase(), @fine/phase()]",
@@ -152,6 +152,28 @@ def test_averages_are_those_of_all_phases() -> None:
     expected = np.average(weights, axis=0, weights=shares)
     found = parts.state.arrays()["ema/logits/kernel"]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_averages_of_what_is_frozen_are_the_weights_it_starts_from(
+    tmp_path,
+) -> None:
+    """Taken from another run after the averages have been made."""
+    recipe = make_recipe('train.trainable = "head"', "train.ema_decay = 0.9")
+    parts = session.build(recipe, make_engine(1))
+    other = {
+        name: value / 999
+        for name, value in parts.state.arrays().items()
+        if name.startswith("model/")
+    }
+    folder = tmp_path / "step-000000001"
+    archive.write(str(folder), f"{folder}.tmp", 1, other, {})
+    warm_start.load(str(folder), parts.state.variables())
+    parts.take_steps(0)(2)
+    after = parts.state.arrays()
+    for name in ("conv1/kernel", "dense/kernel"):
+        expected = other[f"model/{name}"].tobytes()
+        assert after[f"model/{name}"].tobytes() == expected
+        assert after[f"ema/{name}"].tobytes() == expected
 
 
 @pytest.mark.parametrize(
