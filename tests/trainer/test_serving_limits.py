@@ -132,6 +132,26 @@ def test_who_does_not_finish_a_request_is_cut_off(model, sent: bytes) -> None:
         assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /nix HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n",
+    ],
+    ids=["the head of a second request", "a body in vain"],
+)
+def test_who_trickles_after_an_answer_is_cut_off(model, first: bytes) -> None:
+    """Uvicorn's own timer ends with the first byte."""
+    with served(model, read_seconds=0.5) as client, connect(client) as slow:
+        slow.sendall(first)
+        assert b"HTTP/1.1" in slow.recv(1 << 16)
+        until = time.monotonic() + 10
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < until:
+                slow.sendall(b"x")
+                time.sleep(0.1)
+
+
 def test_a_body_that_trickles_is_cut_off(model) -> None:
     with served(model, read_seconds=0.5) as client, connect(client) as slow:
         slow.sendall(

@@ -2,6 +2,8 @@
 
 import pathlib
 import shutil
+import socket
+import time
 
 import numpy as np
 import pytest
@@ -119,6 +121,24 @@ def test_no_request_fails_while_versions_change(
         assert seen == sorted(seen)
 
 
+def test_a_slow_request_ends_on_the_version_that_it_began_with(
+    folder: pathlib.Path, models: pathlib.Path
+) -> None:
+    host = b"Host: x\r\nContent-Length: %d\r\n\r\n" % len(RED)
+    with served(folder) as client:
+        name, port = client.address.removeprefix("http://").split(":")
+        with socket.create_connection((name, int(port)), timeout=20) as slow:
+            slow.sendall(b"POST /classify HTTP/1.1\r\n" + host + RED[:9])
+            wait_until(lambda: client.metric("lockstep_held_bytes") == 9)
+            add(models, "2", folder / "2")
+            wait_until(lambda: client.metric("lockstep_model_version") == 2)
+            slow.sendall(RED[9:])
+            answer = slow.recv(1 << 16)
+            while b"classes" not in answer:
+                answer += slow.recv(1 << 16)
+        assert b'"version": 1' in answer
+
+
 def break_graph(path: pathlib.Path) -> None:
     (path / servable.GRAPH).write_bytes(b"\x00garbage")
 
@@ -161,6 +181,7 @@ def test_a_broken_version_is_told_of_and_left(
         assert scale(client) == 1
         assert status(client) == {"7": "END", "1": "AVAILABLE"}
         # It is tried once, not every time.
+        time.sleep(0.5)
         assert client.metric("lockstep_model_load_failures_total") == 1
         # Mended, it is loaded.
         shutil.rmtree(folder / "7")

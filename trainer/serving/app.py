@@ -73,27 +73,35 @@ class Handlers:
         """POST /v1/models/NAME[/versions/V]:predict."""
         active = self._found(request)
         limits = self._service.limits
-        async with self._bodies.of(request) as body:
-
-            async def work() -> bytes:
-                asked = await self._service.in_worker(
-                    payload.parse, body, limits, active.model.info.image_shape
-                )
-                answers = await self._service.answer(
-                    active, asked.pictures, asked.key
-                )
-                return await self._service.in_worker(
-                    _rendered, answers, asked.key
+        # From here on: it must not be retired while the body is read.
+        with active.used():
+            async with self._bodies.of(request) as body:
+                work = self._predicted(active, body)
+                return replies.encoded(
+                    await bodies.within(request, limits.timeout_seconds, work)
                 )
 
-            return replies.encoded(
-                await bodies.within(request, limits.timeout_seconds, work())
-            )
+    async def _predicted(self, active: keeper.Active, body: bytes) -> bytes:
+        """Returns the body of the answer to a predict request."""
+        asked = await self._service.in_worker(
+            payload.parse,
+            body,
+            self._service.limits,
+            active.model.info.image_shape,
+        )
+        answers = await self._service.answer(active, asked.pictures, asked.key)
+        return await self._service.in_worker(_rendered, answers, asked.key)
 
     async def classify(self, request: Request) -> Response:
         """POST /classify: one picture, as the body or as a file of a form."""
         top = _top(request.query_params.get("top", str(_TOP)))
         active = self._keeper.find(self._keeper.place.name)
+        with active.used():
+            return replies.json(await self._classified(request, active, top))
+
+    async def _classified(
+        self, request: Request, active: keeper.Active, top: int
+    ) -> dict[str, Any]:
         async with self._bodies.of(request) as body:
             kind = request.headers.get("content-type", "")
             if kind.startswith("multipart/form-data"):
@@ -105,9 +113,8 @@ class Handlers:
                 self._service.limits.timeout_seconds,
                 self._service.answer(active, [picture], ""),
             )
-        return replies.json(
-            {"model": self._keeper.place.name}
-            | _classes(active, outputs[servable.PROBABILITIES], top)
+        return {"model": self._keeper.place.name} | _classes(
+            active, outputs[servable.PROBABILITIES], top
         )
 
     async def status(self, request: Request) -> Response:

@@ -96,7 +96,7 @@ class Service:
         """Computes the pictures of one request.
 
         Args:
-            active: The version.
+            active: The version, which the caller keeps in use.
             items: The pictures, encoded, or uint8 [H, W, C].
             key: What they are called in messages: `key[3]`; a single picture
                 without a list has "".
@@ -107,7 +107,7 @@ class Service:
         Raises:
             Refusal: The queue is full, or a picture cannot be read.
         """
-        with self._admitted(len(items)), active.used():
+        with self._admitted(len(items)):
             images = await self._read(active, items, key)
             return await active.batcher.submit(images)
 
