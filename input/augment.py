@@ -207,7 +207,6 @@ def preprocess(
         if rows is None:
             raise ValueError("augments need rows: their seed and number.")
         pixels = augment(pixels, dataclasses.replace(rows, place=place))
-    if pixels.shape[-1] == 1 < len(mean):
-        pixels = tf.repeat(pixels, len(mean), axis=-1)
     deviation = tf.maximum(tf.constant(std), 1.0)
+    # One channel is repeated here where there are three means.
     return (pixels - tf.constant(mean)) / deviation

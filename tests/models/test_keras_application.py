@@ -12,10 +12,7 @@ from models import input_format, keras_application, layers, stochastic_depth
 SIZE = 64
 SHAPE = (SIZE, SIZE, 3)
 PICTURES = np.random.default_rng(0).integers(0, 256, [2, *SHAPE], np.uint8)
-QUICK = [
-    (apps.mobilenet_v3, "MobileNetV3Small"),
-    (apps.resnet, "ResNet50"),
-]
+QUICK = [(apps.resnet, "ResNet50")]
 SLOW = [
     (apps.convnext, "ConvNeXtTiny"),
     (apps.densenet, "DenseNet121"),
@@ -24,6 +21,7 @@ SLOW = [
     (apps.inception_v3, "InceptionV3"),
     (apps.mobilenet, "MobileNet"),
     (apps.mobilenet_v2, "MobileNetV2"),
+    (apps.mobilenet_v3, "MobileNetV3Small"),
     (apps.resnet_v2, "ResNet50V2"),
     (apps.vgg16, "VGG16"),
     (apps.xception, "Xception"),
