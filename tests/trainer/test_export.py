@@ -308,7 +308,7 @@ def test_a_missing_package_is_named(run, tmp_path, monkeypatch, capsys) -> None:
     assert write(run, tmp_path / "out", ["onnx"]) == 2
     message = capsys.readouterr().err
     assert "onnx needs the package tf2onnx, onnx, onnxruntime" in message
-    assert "pip install 'lockstep[export]'" in message
+    assert "pip install '.[export]'" in message
 
 
 def test_the_report_shows_the_export(run, exported) -> None:

@@ -69,10 +69,7 @@ def test_help_explains_every_flag(capsys) -> None:
 def test_without_the_extra(capsys, monkeypatch) -> None:
     monkeypatch.setattr(serve, "_EXTRA", ("uvicorn", "not_there"))
     error = refused(capsys, 2, "--model=x")
-    assert (
-        "not_there is not installed: run `pip install 'lockstep[serve]'`"
-        in (error)
-    )
+    assert "not_there is not installed: run `pip install '.[serve]'`" in (error)
 
 
 def test_a_port_that_is_taken(capsys, model: pathlib.Path) -> None:
