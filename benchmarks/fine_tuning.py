@@ -9,17 +9,12 @@ again from memory; ours reads made-up images through its input pipeline. All
 contenders take turns. Prints Markdown.
 """
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import keras
-import tensorflow as tf
 from absl import app, flags
 
-from benchmarks import cases, tables
-from models import freezing
-from trainer import bindings, config, engine, session
+from benchmarks import cases, fine_tuning_contenders, tables
+from trainer import bindings
 
 _CASE = flags.DEFINE_enum(
     "case", "resnet18", list(cases.CASES), "Network and batch."
@@ -31,11 +26,6 @@ _ROUNDS = flags.DEFINE_integer(
     "rounds", 5, "Rounds to measure; medians are shown.", lower_bound=1
 )
 
-_CHOICES = ("all", "last 4 blocks", "last 1 block", "head")
-_GIN = "benchmarks/step.gin"
-
-TakeSteps = Callable[[int], object]
-
 
 def main(arguments: Sequence[str]) -> None:
     """Measures and prints."""
@@ -45,99 +35,10 @@ def main(arguments: Sequence[str]) -> None:
     case = cases.CASES[_CASE.value]
     print(tables.conditions())
     print(f"\n{case.title}.\n")
-    seconds = measure(case, _CHOICES, _STEPS.value, _ROUNDS.value)
-    print(describe(seconds, case.batch))
-
-
-def measure(
-    case: cases.Case, choices: Sequence[str], steps: int, rounds: int
-) -> dict[str, tuple[list[float], list[float]]]:
-    """Returns seconds of a step in each round, of ours and of Keras's.
-
-    Args:
-        case: Network and batch.
-        choices: What learns, as `train.trainable` has it.
-        steps: Of each contender in each round.
-        rounds: At least 1; one before them is not counted.
-    """
-    contenders = {
-        choice: (_ours(case, choice), _keras(case, choice))
-        for choice in choices
-    }
-    found: dict[str, tuple[list[float], list[float]]] = {
-        choice: ([], []) for choice in choices
-    }
-    for number in range(rounds + 1):
-        for choice, pair in contenders.items():
-            for times, take in zip(found[choice], pair, strict=True):
-                began = time.monotonic()
-                take(steps)
-                if number:
-                    times.append((time.monotonic() - began) / steps)
-    return found
-
-
-def _build(case: cases.Case, choice: str) -> session.Session:
-    trainable = f"train.trainable = {choice!r}"
-    config.parse([_GIN], [*case.gin_params, trainable])
-    return session.build(config.call("train"), engine.OneDevice())
-
-
-def _ours(case: cases.Case, choice: str) -> TakeSteps:
-    return _build(case, choice).take_steps(0)
-
-
-def _keras(case: cases.Case, choice: str) -> TakeSteps:
-    """Returns `fit` on the same network, frozen in the same way."""
-    parts = _build(case, choice)
-    model = parts.state.model
-    freezing.Freezing(model).apply(choice)
-    model.compile(
-        keras.optimizers.SGD(
-            cases.LEARNING_RATE, momentum=cases.MOMENTUM, nesterov=True
-        ),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
+    seconds = fine_tuning_contenders.measure(
+        case, fine_tuning_contenders.CHOICES, _STEPS.value, _ROUNDS.value
     )
-    shape = (case.batch, case.pixels, case.pixels, 3)
-    images = tf.random.stateless_normal(shape, [0, 1])
-    labels = tf.range(case.batch) % case.classes
-    data = tf.data.Dataset.from_tensors((images, labels)).repeat()
-    return lambda steps: model.fit(
-        data, steps_per_epoch=steps, shuffle=False, verbose=0
-    )
-
-
-def describe(
-    seconds: dict[str, tuple[list[float], list[float]]], batch: int
-) -> str:
-    """Returns a table of medians, each row beside the first."""
-    whole = statistics.median(next(iter(seconds.values()))[0])
-    rows = []
-    for choice, (ours, theirs) in seconds.items():
-        mine, peer = statistics.median(ours), statistics.median(theirs)
-        ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-        rows.append(
-            [
-                f'`"{choice}"`',
-                f"{1000 * mine:,.1f}",
-                f"{batch / mine:,.1f}",
-                f"{whole / mine:.2f}",
-                f"{batch / peer:,.1f}",
-                f"{statistics.median(ratios):.2f}",
-                f"{min(ratios):.2f}..{max(ratios):.2f}",
-            ]
-        )
-    header = [
-        "train.trainable",
-        "ms a step",
-        "images/s",
-        "times the first",
-        "images/s of `fit`",
-        "times `fit`",
-        "min..max",
-    ]
-    return tables.markdown(header, rows)
+    print(fine_tuning_contenders.describe(seconds, case.batch))
 
 
 if __name__ == "__main__":

@@ -19,12 +19,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import tqdm
 from absl import app, flags
 
-from benchmarks import fashion_mnist, tables
+from benchmarks import fashion_mnist, tables, transfer_ways
 from trainer import results
 
 _DATA = flags.DEFINE_string(
@@ -48,57 +47,15 @@ _SEEDS = flags.DEFINE_integer(
 _WAYS = flags.DEFINE_list("ways", None, "Names from the table; default: all.")
 
 
-class Way(NamedTuple):
-    """How to train.
-
-    Attributes:
-        recipe: Gin file.
-        bindings: What it leaves open; `{epochs}` and `{size}` are filled in.
-    """
-
-    recipe: str
-    bindings: Sequence[str]
-
-
-_LITE0 = ('train.duration = "{epochs} epochs"', "SIZE = {size}")
-WAYS = {
-    "features and head": Way("gin/features.gin", _LITE0),
-    "fine-tuned": Way("gin/fine_tune.gin", _LITE0),
-    "from random weights": Way(
-        "gin/fine_tune.gin",
-        (
-            *_LITE0,
-            "efficientnet_lite0.weights = None",
-            "train.phases = []",
-            "train.optimizer = @sgd()",
-            "sgd.learning_rate = @cosine_schedule()",
-            "sgd.weight_decay = 1e-4",
-            "sgd.clip_norm = 1.0",
-            "cosine_schedule.peak = 0.1",
-            'cosine_schedule.warmup = "2 epochs"',
-        ),
-    ),
-    "small network from random weights, 200 epochs": Way(
-        "gin/fashion_mnist.gin",
-        (
-            'train.duration = "200 epochs"',
-            "train.global_batch_size = 32",
-            'cosine_schedule.warmup = "5 epochs"',
-        ),
-    ),
-}
-
-
 def main(arguments: Sequence[str]) -> None:
     """Trains all and prints the table."""
     if len(arguments) > 1:
         raise app.UsageError(f"{arguments[1]!r} is not a flag.")
-    chosen = _WAYS.value or list(WAYS)
-    unknown = [name for name in chosen if name not in WAYS]
+    chosen = _WAYS.value or list(transfer_ways.WAYS)
+    unknown = [name for name in chosen if name not in transfer_ways.WAYS]
     if unknown:
-        raise app.UsageError(
-            f"--ways: {unknown[0]!r} is none of {', '.join(WAYS)}."
-        )
+        known = ", ".join(transfer_ways.WAYS)
+        raise app.UsageError(f"--ways: {unknown[0]!r} is none of {known}.")
     conditions = tables.conditions()
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
@@ -122,28 +79,12 @@ def main(arguments: Sequence[str]) -> None:
     print(tables.markdown([*columns, "seconds"], rows))
 
 
-def bindings(
-    way: Way, data: str, *, seed: int, epochs: int, size: int
-) -> list[str]:
-    """Returns the bindings of a way, complete."""
-    values = {"epochs": epochs, "size": size}
-    return [
-        f'DATA_DIR = "{data}"',
-        # Nothing is chosen by the test split; there is no other.
-        "train.eval_data = None",
-        "train.test_data = @test_data()",
-        'train.checkpoint_every = "100 epochs"',
-        f"train.seed = {seed}",
-        *(binding.format(**values) for binding in way.bindings),
-    ]
-
-
 def _row(name: str, folder: pathlib.Path, bar: tqdm.tqdm) -> list[str]:
     """Trains in a way; returns its line of the table."""
     found, seconds = [], []
     for seed in range(_SEEDS.value):
         began = time.monotonic()
-        found.append(_result(WAYS[name], folder, seed))
+        found.append(_result(transfer_ways.WAYS[name], folder, seed))
         seconds.append(time.monotonic() - began)
         bar.update()
     found.sort(key=lambda result: result.correct)
@@ -160,10 +101,10 @@ def _row(name: str, folder: pathlib.Path, bar: tqdm.tqdm) -> list[str]:
 
 
 def _result(
-    way: Way, folder: pathlib.Path, seed: int
+    way: transfer_ways.Way, folder: pathlib.Path, seed: int
 ) -> results.EvaluationResult:
     """Trains once; returns what the test split says of it."""
-    complete = bindings(
+    complete = transfer_ways.bindings(
         way,
         str(folder / "data"),
         seed=seed,

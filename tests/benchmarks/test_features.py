@@ -4,7 +4,8 @@ import pathlib
 
 import pytest
 
-from benchmarks import features
+from benchmarks import fashion_mnist
+from benchmarks import features_contenders as features
 from tests.conftest import make_recipe
 
 
@@ -39,7 +40,7 @@ def test_its_report_takes_the_accuracy_that_both_reach() -> None:
 
 @pytest.mark.long
 def test_it_runs(tmp_path: pathlib.Path) -> None:
-    source = pathlib.Path(features.fashion_mnist.FOLDER)
+    source = pathlib.Path(fashion_mnist.FOLDER)
     if not source.is_dir():
         pytest.skip("Debian's dataset-fashion-mnist is not installed")
     features.write(tmp_path, str(source), each=4, test_pictures=20)

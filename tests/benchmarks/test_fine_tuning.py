@@ -1,4 +1,5 @@
-from benchmarks import cases, fine_tuning
+from benchmarks import cases
+from benchmarks import fine_tuning_contenders as fine_tuning
 
 
 def test_both_contenders_take_steps() -> None:

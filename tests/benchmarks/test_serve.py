@@ -4,11 +4,11 @@ import pathlib
 
 from benchmarks import (
     cases,
-    serve,
     serve_clients,
     serve_model,
     serve_soak,
 )
+from benchmarks import serve_turns as serve
 
 
 def cells(text: str, start: str) -> list[str]:

@@ -2,14 +2,14 @@
 
 import pytest
 
-from benchmarks import transfer
+from benchmarks import transfer_ways
 from trainer import config
 
 
-@pytest.mark.parametrize("name", transfer.WAYS)
+@pytest.mark.parametrize("name", transfer_ways.WAYS)
 def test_its_recipes_are_recipes(name: str, tiny_data) -> None:
-    way = transfer.WAYS[name]
-    complete = transfer.bindings(
+    way = transfer_ways.WAYS[name]
+    complete = transfer_ways.bindings(
         way, str(tiny_data), seed=3, epochs=20, size=32
     )
     config.parse([way.recipe], complete)
