@@ -109,7 +109,7 @@ def test_too_few_files_for_the_hosts(tiny_data: pathlib.Path) -> None:
 
 def test_auto_says_what_it_chose(tiny_data: pathlib.Path, caplog) -> None:
     data = train_data(tiny_data)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "absl"):
         data.dataset(hosts(2)[0], global_batch_size=4, seed=0)
     assert "chose 'record': 0 MiB are cheap" in caplog.text
 

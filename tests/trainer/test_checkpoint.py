@@ -94,7 +94,7 @@ def test_damage_falls_back_to_the_one_before(
     checkpoints = saved(tmp_path, 5, 10)
     DAMAGE[damage](tmp_path / "step-000000010" / file)
     read = variables(99.0)
-    with caplog.at_level("WARNING"):
+    with caplog.at_level("WARNING", "absl"):
         step = checkpoints.restore_newest(read)
     assert step == 5
     assert read["model/a/kernel"].numpy().tolist() == [[5.0] * 3] * 2

@@ -46,7 +46,7 @@ def evals(model_dir: pathlib.Path) -> list[tuple]:
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_the_training_is_the_same(plain, tmp_path, caplog, replicas) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "absl")
     engine = "one_device" if replicas == 1 else "mirrored"
     assert train(tmp_path, f"make_engine.name = '{engine}'") == 0
     assert "the features of 96 pictures, 16 each, are computed once" in (
@@ -117,7 +117,7 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(tmp_path) -> None:
 
 
 def test_a_damaged_folder_is_made_again(tmp_path, caplog) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "absl")
     folder = f"train.features_dir = '{tmp_path}/kept'"
     short = ("train.duration = '2 steps'", "train.eval_data = None", folder)
     assert train(tmp_path / "a", *short) == 0
@@ -138,7 +138,7 @@ def test_a_damaged_folder_is_made_again(tmp_path, caplog) -> None:
 
 
 def test_phases_may_begin_with_features(tmp_path, caplog) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "absl")
     phases = (
         "train.trainable = 'all'",
         "train.phases = [@head/phase(), @fine/phase()]",

@@ -244,7 +244,7 @@ def test_one_dropped_while_it_is_read(trained, monkeypatch, caplog) -> None:
         return read(path)
 
     monkeypatch.setattr(archive, "read", dropping)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "absl"):
         assert call(evaluate, *tiny(trained, *SAVED)) == 0
     assert [step for step, _ in by_job(trained)] == [5, 15, 20]
     assert "dropped before it was read" in caplog.text

@@ -202,7 +202,7 @@ def test_patience_counts_from_the_last_phase(tmp_path, caplog) -> None:
         'fine/phase.trainable="last 1 block"',
         'train.log_every="5 steps"',
     )
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "absl"):
         assert call(main, *tiny(tmp_path, *bindings)) == 0
     # Best at step 5: without phases it would have ended at step 15.
     assert json.loads((tmp_path / "DONE").read_text()) == {"step": 20}
@@ -236,7 +236,7 @@ def test_warm_start_takes_what_fits(tmp_path, finished_run, caplog) -> None:
     finished_run(tmp_path / "a", *EVALUATED)
     there = restarts.arrays(tmp_path / "a", "best")
     wider = ("train.num_classes=7", *warm(tmp_path / "a"))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "absl"):
         assert call(main, *tiny(tmp_path / "b", *wider)) == 0
     here = restarts.arrays(tmp_path / "b")
     shapes = {

@@ -40,7 +40,7 @@ def test_killed_at_a_stage_of_a_save(
     restarts.run("tests.trainer.killed", stage, "4", *flags, code=-9)
     before = restarts.committed(tmp_path)
     assert before and before[-1] < 40
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "absl"):
         assert call(main, *flags) == 0
     assert f"Going on from step {before[-1]} of 40" in caplog.text
     restarts.assert_same(whole, tmp_path)

@@ -255,7 +255,7 @@ def test_report_and_log_speak_of_label_sets(trained, tmp_path, caplog) -> None:
     evaluate = actions_lib.Evaluate(
         parts.evaluator(parts.recipe.eval_data), run, out
     )
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "absl"):
         evaluate.at(40)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     line = json.loads(lines[1])

@@ -72,7 +72,7 @@ def test_it_is_said_once(
     enabled: bool,
     steps: list[int],
 ) -> None:
-    with caplog.at_level("WARNING"):
+    with caplog.at_level("WARNING", "absl"):
         lines = watch(tmp_path, waits, enabled)
     assert [line["step"] for line in lines] == steps
     assert caplog.text.count("Input is too slow") == len(steps)
@@ -104,7 +104,7 @@ def test_damage_does_not_end_training_here(
     (tmp_path / "train-00000-of-00003.tfrecord").write_bytes(b"short")
     data = pipeline.TrainData(source=sources.TFRecords(str(tmp_path)))
     watched = starvation.Starvation(data, HOST, writer.Writer(str(tmp_path)))
-    with caplog.at_level("WARNING"):
+    with caplog.at_level("WARNING", "absl"):
         for step in (10, 20):
             watched.gather(stretch(step, 0.5))
             watched(stretch(step, 0.5))
