@@ -2,36 +2,28 @@
 
 import dataclasses
 import functools
-import hashlib
-import io
-import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
-from input import cache, files, memory, spec
-from input import errors as input_errors
+from input import cache, memory
 from input import features as features_lib
 from models import split
 from trainer import (
-    agreement,
     engine,
     errors,
     evaluation,
+    feature_tables,
     phases,
-    progress,
     recipe,
     step,
 )
 
 Policy = Literal["auto"] | bool
 _NAME = "train.cache_features"
-_CHUNK_BYTES = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +152,7 @@ def compute(
     parts = split.at_head(model)
     until = frozen_until(chosen.spans)
     make = functools.partial(
-        _table, chosen, on, parts.base, preprocess, beat=beat
+        feature_tables.table, chosen, on, parts.base, preprocess, beat=beat
     )
     held_out = None
     data = chosen.eval_data
@@ -177,154 +169,6 @@ def compute(
         head=parts.head,
         until=until,
     )
-
-
-def _table(
-    chosen: recipe.Recipe,
-    on: engine.Engine,
-    base: keras.Model,
-    preprocess: step.Preprocess,
-    data: cache.Cached,
-    beat: Callable[[], None],
-) -> features_lib.Table:
-    """Returns the features of a split, from the folder or the network."""
-    layout = features_lib.Layout(tuple(base.output_shape[1:]))
-    path = ""
-    if chosen.features_dir is not None:
-        key = _key(base, preprocess, data)
-        path = os.path.join(chosen.features_dir, f"{key}.npz")
-    found = _load(path, layout, data.examples) if path else None
-    # All or none: who computes needs the others.
-    all_have_it = b"" not in on.exchange(b"" if found is None else b"found")
-    if found is not None and all_have_it:
-        logging.info("Split %r: features are taken from %s.", data.split, path)
-        return found
-    table = _computed(on, base, preprocess, data, layout, chosen, beat)
-    if path:
-        agreement.on_chief(on, lambda: _save(path, table))
-    return table
-
-
-def _computed(
-    on: engine.Engine,
-    base: keras.Model,
-    preprocess: step.Preprocess,
-    data: cache.Cached,
-    layout: features_lib.Layout,
-    chosen: recipe.Recipe,
-    beat: Callable[[], None],
-) -> features_lib.Table:
-    def of_rows(rows: spec.Batch) -> dict[str, tf.Tensor]:
-        made = base(preprocess(rows[spec.IMAGE]), training=False)
-        return {"features": tf.cast(made, tf.float32)} | {
-            name: rows[name] for name in (spec.LABEL, spec.INDEX)
-        }
-
-    run = tf.function(lambda batch: on.run(of_rows, batch), autograph=False)
-    pictures = features_lib.pictures_of(data)
-    size = chosen.global_batch_size
-    batches = on.distribute(
-        lambda host: pictures.dataset(host, global_batch_size=size)
-    )
-    rows = features_lib.empty(layout, data.examples)
-    labels: np.ndarray | None = None
-    seen = np.zeros([data.examples], np.int64)
-    bar = progress.EvaluationBar(
-        data.split, pictures.steps(size), doing="features of"
-    )
-    for batch in bar(iter(batches)):
-        for part in _per_replica(on, run(batch)):
-            places = part[spec.INDEX]
-            real = places >= 0
-            if labels is None:
-                shape = part[spec.LABEL].shape[1:]
-                labels = np.zeros([data.examples + 1, *shape], np.int64)
-            layout.fill(rows, places[real], part["features"][real])
-            labels[places[real]] = part[spec.LABEL][real]
-            seen[places[real]] += 1
-        beat()
-    if labels is None or (on.sum_over_hosts(seen) != 1).any():
-        raise input_errors.DataError(
-            f"Split {data.split!r} did not give each example once: a shard has "
-            "changed since the conversion. Convert it again."
-        )
-    _share(on, rows)
-    labels = on.sum_over_hosts(labels)
-    dtype = np.float32 if labels.ndim > 1 else np.int32
-    logging.info(
-        "Split %r: the features of %s pictures, %s each, are computed once "
-        "(%.1f MiB).",
-        data.split,
-        f"{data.examples:,}",
-        " x ".join(map(str, layout.shape)),
-        rows.nbytes / 2**20,
-    )
-    return features_lib.Table(layout, rows, labels.astype(dtype))
-
-
-def _per_replica(
-    on: engine.Engine, found: dict[str, Any]
-) -> Iterator[dict[str, np.ndarray]]:
-    values = {name: on.local_results(value) for name, value in found.items()}
-    for i in range(len(values[spec.INDEX])):
-        yield {name: np.asarray(value[i]) for name, value in values.items()}
-
-
-def _share(on: engine.Engine, rows: np.ndarray) -> None:
-    """Gives each host the rows of the others, which are 0 in its own."""
-    if on.host.count == 1:
-        return
-    numbers = rows.reshape([-1]).view(np.int64)
-    step_ = _CHUNK_BYTES // numbers.itemsize
-    for first in range(0, len(numbers), step_):
-        part = numbers[first : first + step_]
-        part[:] = on.sum_over_hosts(np.array(part))
-
-
-def _key(
-    base: keras.Model, preprocess: step.Preprocess, data: cache.Cached
-) -> str:
-    """Returns a name for what decides the features."""
-    said = json.dumps(
-        {
-            "split": data.split,
-            "data": data.source.info.fingerprint,
-            "decode": repr(data.decode),
-            "preprocess": repr(getattr(preprocess, "keywords", preprocess)),
-            "layers": [repr(layer.get_config()) for layer in base.layers],
-            "tensorflow": tf.__version__,
-        }
-    )
-    digest = hashlib.sha256(said.encode())
-    for variable in base.variables:
-        digest.update(np.asarray(variable).tobytes())
-    return digest.hexdigest()[:32]
-
-
-def _save(path: str, table: features_lib.Table) -> None:
-    content = io.BytesIO()
-    np.savez(content, rows=table.rows, labels=table.labels)
-    whole = content.getvalue()
-    with errors.writing(path):
-        files.write_atomically(path, whole + hashlib.sha256(whole).digest())
-
-
-def _load(
-    path: str, layout: features_lib.Layout, examples: int
-) -> features_lib.Table | None:
-    """Returns what `_save` has written; None where it is not there or whole."""
-    try:
-        content = files.read(path)
-    except FileNotFoundError:
-        return None
-    whole, digest = content[:-32], content[-32:]
-    if hashlib.sha256(whole).digest() != digest:
-        logging.warning("%s is damaged: features are computed again.", path)
-        return None
-    with np.load(io.BytesIO(whole)) as found:
-        rows = features_lib.empty(layout, examples)
-        rows[:] = found["rows"]
-        return features_lib.Table(layout, rows, found["labels"])
 
 
 class Evaluator(evaluation.Evaluator):

@@ -14,7 +14,7 @@ from input import features as features_lib
 from models import split
 from tests.conftest import REPO, make_engine, make_recipe
 from tests.trainer.test_main import call, final_arrays, lines, tiny
-from trainer import errors, features, main, results, session
+from trainer import errors, feature_tables, features, main, results, session
 
 FROZEN = (
     "train.model = @small_resnet",
@@ -253,7 +253,7 @@ def test_hosts_put_their_rows_together(monkeypatch) -> None:
     layout.fill(mine, np.array([0, 2]), values[[0, 2]])
     layout.fill(others, np.array([1, 3]), values[[1, 3]])
     hosts = TwoHosts(others)
-    features._share(hosts, mine)
+    feature_tables.share(hosts, mine)
     np.testing.assert_array_equal(layout.unpack(mine[:4]), values)
     assert [layout.place(row) for row in mine[:4]] == [0, 1, 2, 3]
     assert max(hosts.sent) == 8 and len(hosts.sent) > 1
