@@ -246,7 +246,7 @@ class TwoHosts:
 
 
 def test_hosts_put_their_rows_together(monkeypatch) -> None:
-    monkeypatch.setattr(features, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(feature_tables, "_CHUNK_BYTES", 64)
     layout = features_lib.Layout((3,))
     values = np.random.default_rng(0).normal(size=[4, 3]).astype(np.float32)
     mine, others = (features_lib.empty(layout, 4) for _ in range(2))
