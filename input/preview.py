@@ -20,11 +20,14 @@ from input.progress import progress
 # (docs/architecture.md).
 from trainer import cli
 
+# Its own: other binaries have flags of the same names.
+FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
     "File to write, ending in .html or .png. Default: preview.html in "
     "--model_dir, or in the current folder.",
+    flag_values=FLAGS,
 )
 _EXAMPLES = flags.DEFINE_integer(
     "examples",
@@ -32,6 +35,7 @@ _EXAMPLES = flags.DEFINE_integer(
     "Rows: how many examples to show.",
     lower_bound=1,
     upper_bound=100,
+    flag_values=FLAGS,
 )
 _VARIANTS = flags.DEFINE_integer(
     "variants",
@@ -39,6 +43,7 @@ _VARIANTS = flags.DEFINE_integer(
     "Columns: how often each is augmented.",
     lower_bound=1,
     upper_bound=100,
+    flag_values=FLAGS,
 )
 _STEP = flags.DEFINE_integer(
     "step",
@@ -46,6 +51,7 @@ _STEP = flags.DEFINE_integer(
     "Show images of the size that they have after so many steps: with "
     "train.progressive_resizing early ones are smaller.",
     lower_bound=0,
+    flag_values=FLAGS,
 )
 
 
@@ -91,4 +97,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, own=FLAGS)
