@@ -17,7 +17,7 @@ from absl import logging
 from input import cache, files, memory, spec
 from input import errors as input_errors
 from input import features as features_lib
-from models import split
+from models import frozen, split
 from trainer import (
     agreement,
     engine,
@@ -292,6 +292,7 @@ def _key(
             "decode": repr(data.decode),
             "preprocess": repr(getattr(preprocess, "keywords", preprocess)),
             "layers": [repr(layer.get_config()) for layer in base.layers],
+            "frozen": frozen.digests(base),
             "tensorflow": tf.__version__,
         }
     )
