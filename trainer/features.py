@@ -156,7 +156,15 @@ def compute(
         model: The network.
         preprocess: Makes what the network sees.
         beat: Called at each batch: the process has not hung.
+
+    Raises:
+        errors.ConfigError: Nothing can be written to `train.features_dir`, or
+            read from it.
     """
+    folder = chosen.features_dir
+    if folder is not None:
+        # Before the work, not after it.
+        agreement.on_chief(on, lambda: _check_folder(folder))
     parts = split.at_head(model)
     until = frozen_until(chosen.spans)
     make = functools.partial(
@@ -302,6 +310,16 @@ def _key(
     return digest.hexdigest()[:32]
 
 
+def _check_folder(folder: str) -> None:
+    try:
+        files.probe(folder)
+    except (tf.errors.OpError, OSError) as error:
+        raise errors.ConfigError(
+            f"train.features_dir={folder!r} cannot be written to: "
+            f"{errors.reason(error)}. Name a folder of yours, or leave it out."
+        ) from error
+
+
 def _save(path: str, table: features_lib.Table) -> None:
     content = io.BytesIO()
     np.savez(content, rows=table.rows, labels=table.labels)
@@ -318,6 +336,11 @@ def _load(
         content = files.read(path)
     except FileNotFoundError:
         return None
+    except (tf.errors.OpError, OSError) as error:
+        raise errors.ConfigError(
+            f"train.features_dir: {path} cannot be read: "
+            f"{errors.reason(error)}. Remove it, or name another folder."
+        ) from error
     whole, digest = content[:-32], content[-32:]
     if hashlib.sha256(whole).digest() != digest:
         logging.warning("%s is damaged: features are computed again.", path)

@@ -137,6 +137,25 @@ def test_a_damaged_folder_is_made_again(tmp_path, caplog) -> None:
     assert len(list((tmp_path / "kept").iterdir())) == 2
 
 
+def test_a_folder_that_cannot_be_used_ends_the_run_at_once(
+    tmp_path, capsys, caplog
+) -> None:
+    caplog.set_level(logging.INFO)
+    short = ("train.duration = '2 steps'", "train.eval_data = None")
+    (tmp_path / "file").write_text("")
+    folder = f"train.features_dir = '{tmp_path}/file'"
+    assert train(tmp_path / "a", *short, folder) == 2
+    assert "train.features_dir='" in capsys.readouterr().err
+    assert "are computed once" not in caplog.text
+    folder = f"train.features_dir = '{tmp_path}/kept'"
+    assert train(tmp_path / "b", *short, folder) == 0
+    (file,) = (tmp_path / "kept").iterdir()
+    file.unlink()
+    file.mkdir()
+    assert train(tmp_path / "c", *short, folder) == 2
+    assert f"{file} cannot be read: " in capsys.readouterr().err
+
+
 def test_phases_may_begin_with_features(tmp_path, caplog) -> None:
     caplog.set_level(logging.INFO)
     phases = (
