@@ -4,6 +4,7 @@ import logging
 import pathlib
 import subprocess
 import sys
+import tracemalloc
 
 import keras
 import numpy as np
@@ -305,3 +306,22 @@ def test_batches_have_features_in_the_order_of_the_pictures() -> None:
         found = layout.unpack(ours[spec.IMAGE]).numpy()
         np.testing.assert_array_equal(found[:, 0], theirs[spec.INDEX])
         np.testing.assert_array_equal(found[:, 1], -theirs[spec.INDEX])
+
+
+def test_keeping_features_takes_little_memory_beside_them(tmp_path) -> None:
+    layout = features_lib.Layout((2**10,))
+    rows = features_lib.empty(layout, 2**14)  # 64 MiB
+    rows[:] = np.arange(len(rows), dtype=np.uint8)[:, None, None, None]
+    table = features_lib.Table(layout, rows, np.zeros([len(rows)], np.int32))
+    tracemalloc.start()
+    features._save(f"{tmp_path}/kept", table)
+    _, most = tracemalloc.get_traced_memory()
+    assert most < 1.6 * rows.nbytes
+    tracemalloc.reset_peak()
+    found = features._load(f"{tmp_path}/kept", layout, 2**14)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The file, what NumPy reads of it, and the rows.
+    assert most < 3.5 * rows.nbytes
+    assert found is not None
+    np.testing.assert_array_equal(found.rows, rows)
