@@ -108,6 +108,17 @@ def write_atomically(path: str, content: bytes) -> None:
         raise
 
 
+def probe(folder: str) -> None:
+    """Makes a folder, if missing, and makes sure that it can be written to.
+
+    Raises:
+      OSError, tf.errors.OpError: it cannot.
+    """
+    path = os.path.join(folder, f".probe-{os.getpid()}")
+    write_atomically(path, b"probe")
+    remove(path)
+
+
 def remove_leftovers(folder: str) -> None:
     """Removes what writers of a local folder left when they were killed.
 

@@ -1,11 +1,16 @@
 """A SavedModel as one layer whose weights never change."""
 
+import hashlib
+import os
 from concurrent import futures
 from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow.python.framework import convert_to_constants
+
+_USUAL = "serving_default"
+_READ_BYTES = 2**24
 
 
 @keras.saving.register_keras_serializable("lockstep")
@@ -17,8 +22,13 @@ class Frozen(keras.layers.Layer):
 
     Args:
         path: Folder of the SavedModel.
-        signature: Name of what to call; None: there is only one.
+        signature: Name of what to call; None: "serving_default", or else the
+            only one.
         output: Name of the output that is taken; None: there is only one.
+
+    Attributes:
+        digest: Of the files. No checkpoint has the weights, so that this alone
+            tells them from others that have come to the same path.
     """
 
     def __init__(
@@ -37,6 +47,7 @@ class Frozen(keras.layers.Layer):
         with futures.ThreadPoolExecutor(1) as pool:
             loaded = pool.submit(_load, path, signature, output)
             self._function, self._gives = loaded.result()
+        self.digest = _digest(path)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Raises ValueError where the signature takes other images."""
@@ -70,6 +81,15 @@ class Frozen(keras.layers.Layer):
         }
 
 
+def digests(model: keras.Model) -> dict[str, str]:
+    """Returns the digests of the SavedModels in a model, by layer."""
+    return {
+        layer.name: layer.digest
+        for layer in model.layers
+        if isinstance(layer, Frozen)
+    }
+
+
 def _load(
     path: str, signature: str | None, output: str | None
 ) -> tuple[Any, int]:
@@ -91,7 +111,9 @@ def _load(
         f"{name}: {_describe(function)}"
         for name, function in sorted(signatures.items())
     )
-    if signature is None and len(signatures) == 1:
+    if signature is None and _USUAL in signatures:
+        signature = _USUAL  # Keras exports the same as "serve" as well.
+    elif signature is None and len(signatures) == 1:
         (signature,) = signatures
     if signature not in signatures:
         raise ValueError(
@@ -120,7 +142,15 @@ def _load(
             f"output={output!r} is not given by signature={signature!r}, which "
             f"gives: {', '.join(outputs)}. Choose one: saved_model.output = ..."
         )
-    frozen = convert_to_constants.convert_variables_to_constants_v2(chosen)
+    try:
+        frozen = convert_to_constants.convert_variables_to_constants_v2(chosen)
+    except ValueError as error:
+        raise ValueError(
+            f"path={path!r}: signature={signature!r} changes variables of its "
+            "own, as layers that augment at random do, so that it cannot be "
+            "frozen. Export the model without such layers, or save it as "
+            f".keras and use @keras_file. TensorFlow says: {error}"
+        ) from error
     # Flat, in the order of the names.
     return frozen, outputs.index(output)
 
@@ -134,3 +164,20 @@ def _describe(function: Any) -> str:
 
     taken = listed(function.structured_input_signature[1])
     return f"{taken} -> {listed(function.structured_outputs)}"
+
+
+def _digest(folder: str) -> str:
+    """Returns a number for the graph and the weights in a SavedModel."""
+    found = hashlib.sha256()
+    for part in ("", "variables"):
+        inside = os.path.join(folder, part)
+        if not tf.io.gfile.isdir(inside):
+            continue
+        for name in sorted(tf.io.gfile.listdir(inside)):
+            # fingerprint.pb differs between two exports of the same.
+            if part or name.startswith("saved_model.pb"):
+                found.update(f"{part}/{name}\n".encode())
+                with tf.io.gfile.GFile(os.path.join(inside, name), "rb") as f:
+                    while some := f.read(_READ_BYTES):
+                        found.update(some)
+    return found.hexdigest()

@@ -150,7 +150,8 @@ def saved_model(
         path: Folder of the SavedModel.
         normalisation: What it expects of pixels, see `input_format.named`;
             "pixels" where it normalises by itself.
-        signature: Name of what to call in it.
+        signature: Name of what to call in it; None: "serving_default", or
+            else the only one.
         output: Name of the output of the signature, where it has several.
         dropout: Share in [0, 1) of the features dropped before the classifier.
 

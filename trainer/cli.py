@@ -121,10 +121,8 @@ def check_writable(model_dir: str) -> None:
     Raises:
         errors.ConfigError: Nothing can be written there.
     """
-    probe = os.path.join(model_dir, f".probe-{os.getpid()}")
     try:
-        files.write_atomically(probe, b"probe")
-        files.remove(probe)
+        files.probe(model_dir)
     except (tf.errors.OpError, OSError) as error:
         raise errors.ConfigError(
             f"--model_dir={model_dir} cannot be written to: "

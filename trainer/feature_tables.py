@@ -15,6 +15,7 @@ from absl import logging
 from input import cache, files, spec
 from input import errors as input_errors
 from input import features as features_lib
+from models import frozen
 from trainer import agreement, engine, errors, progress, recipe, step
 
 _CHUNK_BYTES = 2**26
@@ -147,6 +148,7 @@ def _key(
             "decode": repr(data.decode),
             "preprocess": repr(getattr(preprocess, "keywords", preprocess)),
             "layers": [repr(layer.get_config()) for layer in base.layers],
+            "frozen": frozen.digests(base),
             "tensorflow": tf.__version__,
         }
     )
@@ -154,6 +156,17 @@ def _key(
     for variable in base.variables:
         digest.update(np.asarray(variable).tobytes())
     return digest.hexdigest()[:32]
+
+
+def check_folder(folder: str) -> None:
+    """Raises errors.ConfigError for a folder that nothing can be written to."""
+    try:
+        files.probe(folder)
+    except (tf.errors.OpError, OSError) as error:
+        raise errors.ConfigError(
+            f"train.features_dir={folder!r} cannot be written to: "
+            f"{errors.reason(error)}. Name a folder of yours, or leave it out."
+        ) from error
 
 
 def _save(path: str, table: features_lib.Table) -> None:
@@ -172,6 +185,11 @@ def _load(
         content = files.read(path)
     except FileNotFoundError:
         return None
+    except (tf.errors.OpError, OSError) as error:
+        raise errors.ConfigError(
+            f"train.features_dir: {path} cannot be read: "
+            f"{errors.reason(error)}. Remove it, or name another folder."
+        ) from error
     whole, digest = content[:-32], content[-32:]
     if hashlib.sha256(whole).digest() != digest:
         logging.warning("%s is damaged: features are computed again.", path)

@@ -13,6 +13,7 @@ from input import cache, memory
 from input import features as features_lib
 from models import split
 from trainer import (
+    agreement,
     engine,
     errors,
     evaluation,
@@ -148,7 +149,15 @@ def compute(
         model: The network.
         preprocess: Makes what the network sees.
         beat: Called at each batch: the process has not hung.
+
+    Raises:
+        errors.ConfigError: Nothing can be written to `train.features_dir`, or
+            read from it.
     """
+    folder = chosen.features_dir
+    if folder is not None:
+        # Before the work, not after it.
+        agreement.on_chief(on, lambda: feature_tables.check_folder(folder))
     parts = split.at_head(model)
     until = frozen_until(chosen.spans)
     make = functools.partial(

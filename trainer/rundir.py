@@ -13,7 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from input import files
-from models import summary
+from models import frozen, summary
 from trainer import (
     best,
     checkpoint,
@@ -71,6 +71,8 @@ CONFIG = "operative_config.gin"
 # Without it run.json says nothing of the data.
 _FINGERPRINT = "data_fingerprint"
 _ORDER = "train_data.shard_by"
+# What no checkpoint has: the weights of a SavedModel.
+_FROZEN = "saved_models"
 
 
 def check(
@@ -110,6 +112,15 @@ def check(
             order = _order(parts)
             then = before.get("data_order", order)
             changed.append(config.Difference(f"{_ORDER} is", then, order))
+        then, now = (
+            ", ".join(d[:12] for d in found.values()) or "none"
+            for found in (before.get(_FROZEN, {}), _frozen(parts))
+        )
+        # A run of before they were written down says nothing.
+        if _FROZEN in before:
+            changed.append(
+                config.Difference("content of saved_model.path is", then, now)
+            )
         changed = [c for c in changed if c.old != c.new]
     if old:
         changed += [
@@ -245,6 +256,10 @@ def _fingerprint(parts: session.Session) -> str:
     return parts.recipe.train_data.source.info.fingerprint
 
 
+def _frozen(parts: session.Session) -> dict[str, str]:
+    return frozen.digests(parts.state.model)
+
+
 def _order(parts: session.Session) -> str:
     """Returns what decides, besides the config, in which order data come."""
     hosts = parts.engine.host.count
@@ -268,6 +283,7 @@ def describe(model_dir: str, parts: session.Session) -> dict[str, Any]:
         "global_batch_size": recipe.global_batch_size,
         "parameters": summary.parameter_count(parts.state.model),
         _FINGERPRINT: info.fingerprint,
+        _FROZEN: _frozen(parts),
         "data_order": _order(parts),
         "train_examples": recipe.train_data.examples,
         "label_counts": {s: list(c) for s, c in info.label_counts.items()},

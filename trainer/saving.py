@@ -1,5 +1,6 @@
 """When training saves: actions that hand weights to the background."""
 
+import math
 from collections.abc import Callable, Mapping
 
 from absl import logging
@@ -110,19 +111,31 @@ class KeepBest:
         if known is None or self._kept.is_better(new, known):
             known = new
             self._save(step, metrics)
-            logging.info(
-                "step %d: the best %s so far, %.4f.",
+            if math.isfinite(new.value):
+                logging.info(
+                    "step %d: the best %s so far, %.4f.",
+                    step,
+                    self._kept.metric,
+                    new.value,
+                )
+        if not math.isfinite(new.value):
+            logging.warning(
+                "step %d: %s is %s, so that it cannot say which checkpoint is "
+                "the best: the split may have too few classes for it "
+                "(docs/evaluation.md). Choose another train.best_metric.",
                 step,
                 self._kept.metric,
                 new.value,
             )
         waited = step - max(known.step, self._since)
         if self._patience is not None and waited >= self._patience:
+            than = f"better than {known.value:.4f}, of step {known.step},"
+            if not math.isfinite(known.value):
+                than = "a number"
             early.ask(
                 self._kept.model_dir,
                 step,
-                f"{self._kept.metric} has not been better than "
-                f"{known.value:.4f}, of step {known.step}, for {waited} steps "
+                f"{self._kept.metric} has not been {than} for {waited} steps "
                 "(train.early_stopping)",
             )
 

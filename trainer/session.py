@@ -255,7 +255,17 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
         views = {s: progressive.view(model, s) for s in chosen.stages}
         freezing = freezing_lib.Freezing(model)
         spans = chosen.spans
-        updaters = [_updater(model, freezing, span) for span in spans]
+        updaters = [
+            _updater(
+                model,
+                freezing,
+                span,
+                f"train.phases: number {span.index + 1}: "
+                if chosen.phases
+                else "train.",
+            )
+            for span in spans
+        ]
         freezing.restore()
         built = state_lib.create(
             model, updaters, chosen.precision, chosen.ema_decay
@@ -276,9 +286,19 @@ def build(chosen: recipe.Recipe, on: engine.Engine) -> Session:
 
 
 def _updater(
-    model: keras.Model, freezing: freezing_lib.Freezing, phase: phases.Span
+    model: keras.Model,
+    freezing: freezing_lib.Freezing,
+    phase: phases.Span,
+    named: str,
 ) -> updater.Updater:
-    """Returns the optimizer's slots for what learns in a phase."""
+    """Returns the optimizer's slots for what learns in a phase.
+
+    Args:
+        model: The network.
+        freezing: Of its layers.
+        phase: That the slots are for.
+        named: What an error of its settings begins with.
+    """
     chosen = phase.optimizer
     try:
         freezing.apply(phase.trainable, phase.freeze_batch_norm)
@@ -291,5 +311,5 @@ def _updater(
             layer_decay=chosen.layer_decay,
         )
     except ValueError as error:
-        raise errors.ConfigError(f"train.{error}") from error
+        raise errors.ConfigError(f"{named}{error}") from error
     return updater.Updater(chosen, weights, treatments)

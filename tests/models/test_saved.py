@@ -245,3 +245,30 @@ def test_a_saved_model_of_other_images_is_refused(folder) -> None:
         layer(ends.images((9, 9, 3)))
     with pytest.raises(ValueError, match="is no SavedModel"):
         frozen.Frozen("nowhere")
+
+
+def export(path: str, *functions: str) -> None:
+    """Writes a SavedModel with one function under some names."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *SHAPE], tf.float32)])
+    def embed(images):
+        return tf.reduce_mean(images, [1, 2])
+
+    tf.saved_model.save(module, path, dict.fromkeys(functions, embed))
+
+
+def test_the_usual_signature_need_not_be_named(tmp_path) -> None:
+    # What keras.Model.export writes.
+    export(str(tmp_path), "serve", "serving_default")
+    layer = frozen.Frozen(str(tmp_path))
+    np.testing.assert_allclose(layer(IMAGES), IMAGES.mean((1, 2)), rtol=1e-4)
+
+
+def test_a_saved_model_that_changes_itself_is_refused(tmp_path) -> None:
+    image = keras.Input(SHAPE)
+    x = keras.layers.RandomFlip()(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    keras.Model(image, x).export(tmp_path, verbose=False)
+    with pytest.raises(ValueError, match=r"changes variables .* @keras_file"):
+        frozen.Frozen(str(tmp_path))

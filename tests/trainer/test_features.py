@@ -4,6 +4,7 @@ import logging
 import pathlib
 import subprocess
 import sys
+import tracemalloc
 
 import keras
 import numpy as np
@@ -135,6 +136,25 @@ def test_a_damaged_folder_is_made_again(tmp_path, caplog) -> None:
     # Another normalisation, data set or weight has another name.
     assert train(tmp_path / "d", *short, "train.seed = 1") == 0
     assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_a_folder_that_cannot_be_used_ends_the_run_at_once(
+    tmp_path, capsys, caplog
+) -> None:
+    caplog.set_level(logging.INFO)
+    short = ("train.duration = '2 steps'", "train.eval_data = None")
+    (tmp_path / "file").write_text("")
+    folder = f"train.features_dir = '{tmp_path}/file'"
+    assert train(tmp_path / "a", *short, folder) == 2
+    assert "train.features_dir='" in capsys.readouterr().err
+    assert "are computed once" not in caplog.text
+    folder = f"train.features_dir = '{tmp_path}/kept'"
+    assert train(tmp_path / "b", *short, folder) == 0
+    (file,) = (tmp_path / "kept").iterdir()
+    file.unlink()
+    file.mkdir()
+    assert train(tmp_path / "c", *short, folder) == 2
+    assert f"{file} cannot be read: " in capsys.readouterr().err
 
 
 def test_phases_may_begin_with_features(tmp_path, caplog) -> None:
@@ -286,3 +306,22 @@ def test_batches_have_features_in_the_order_of_the_pictures() -> None:
         found = layout.unpack(ours[spec.IMAGE]).numpy()
         np.testing.assert_array_equal(found[:, 0], theirs[spec.INDEX])
         np.testing.assert_array_equal(found[:, 1], -theirs[spec.INDEX])
+
+
+def test_keeping_features_takes_little_memory_beside_them(tmp_path) -> None:
+    layout = features_lib.Layout((2**10,))
+    rows = features_lib.empty(layout, 2**14)  # 64 MiB
+    rows[:] = np.arange(len(rows), dtype=np.uint8)[:, None, None, None]
+    table = features_lib.Table(layout, rows, np.zeros([len(rows)], np.int32))
+    tracemalloc.start()
+    features._save(f"{tmp_path}/kept", table)
+    _, most = tracemalloc.get_traced_memory()
+    assert most < 1.6 * rows.nbytes
+    tracemalloc.reset_peak()
+    found = features._load(f"{tmp_path}/kept", layout, 2**14)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The file, what NumPy reads of it, and the rows.
+    assert most < 3.5 * rows.nbytes
+    assert found is not None
+    np.testing.assert_array_equal(found.rows, rows)

@@ -191,6 +191,21 @@ def test_patience_is_for_any_metric(tmp_path, direction, values, end) -> None:
     assert asked == end
 
 
+def test_a_metric_that_is_not_defined_is_told(tmp_path, caplog) -> None:
+    keep = saving.KeepBest(
+        best.Best(str(tmp_path), "roc_auc_macro"), Nothing(), None, patience=6
+    )
+    caplog.set_level("INFO")
+    for step in (6, 12):
+        keep(step, {"roc_auc_macro": float("nan")})
+    assert "the best roc_auc_macro so far" not in caplog.text
+    assert "step 12: roc_auc_macro is nan" in caplog.text
+    assert "Choose another train.best_metric" in caplog.text
+    assert early.asked(str(tmp_path), 12).startswith(
+        "roc_auc_macro has not been a number for 6 steps"
+    )
+
+
 def test_patience_counts_from_the_last_phase(tmp_path, caplog) -> None:
     """What the head alone can learn does not end the run before the rest."""
     bindings = (

@@ -201,3 +201,10 @@ def test_refuses_what_no_block_is_called() -> None:
 def test_refuses_more_blocks_than_the_model_has() -> None:
     with pytest.raises(errors.ConfigError, match=r"^train.trainable=.*4 bloc"):
         build('train.trainable = "last 9 blocks"')
+
+
+def test_an_error_names_the_phase() -> None:
+    with pytest.raises(
+        errors.ConfigError, match=r"^train.phases: number 2: trainable='last 9"
+    ):
+        build(*TWO, 'fine/phase.trainable = "last 9 blocks"')
