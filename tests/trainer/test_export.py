@@ -245,7 +245,8 @@ def test_what_differs_is_not_given_away(
     assert message.count("FAILED") == 1
     assert "--tolerance=FORMAT=DIFFERENCE" in message
     assert not (tmp_path / "new").exists()
-    allowed = "--tolerance=tflite_float32=1", "--agreement=tflite_float32=0"
+    fields = {"tolerance": 1, "mean_tolerance": 1, "agreement": 0}
+    allowed = [f"--{k}=tflite_float32={v}" for k, v in fields.items()]
     assert write(run, output, ["tflite_float32"], *allowed) == 0
 
 
@@ -272,6 +273,7 @@ def test_what_cannot_be_loaded_is_not_given_away(
         (["--formats="], "--formats is empty"),
         (["--tolerance=onnx=0.1"], "a format that is written: tflite_float32"),
         (["--tolerance=tflite_float32=2"], "a number in [0, 1]"),
+        (["--lost_accuracy=tflite_float32=-1"], "--lost_accuracy=tflite_flo"),
         (["--name=a b"], "--name='a b' must be letters"),
         (["--checkpoint=nowhere"], "--checkpoint=nowhere is no checkpoint"),
         (["--model_dir=nowhere"], "not the folder of a run"),
