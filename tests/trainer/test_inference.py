@@ -199,7 +199,7 @@ def test_a_temperature_softens(tmp_path) -> None:
 
 
 def test_parity_of_several_classes_an_example() -> None:
-    """An example counts where all of its classes are right."""
+    """Each class is an answer; right is an example with all of them."""
     labels = np.array([[1.0, 0, 1], [0, 0, 0], [0, 1, 0]], np.float32)
     expected = np.array([[0.9, 0.1, 0.8], [0.1, 0.2, 0.3], [0.6, 0.6, 0.2]])
     said = np.array([[0.9, 0.1, 0.4], [0.1, 0.2, 0.3], [0.6, 0.7, 0.2]])
@@ -212,7 +212,7 @@ def test_parity_of_several_classes_an_example() -> None:
     row = parity._row(("onnx", "tensors"), found, expected, labels, 9, limits)
     assert row.difference == pytest.approx(0.4)
     assert row.mean_difference == pytest.approx(0.5 / 3)
-    assert row.agreement == pytest.approx(2 / 3)
+    assert row.agreement == pytest.approx(8 / 9)
     assert row.accuracy == pytest.approx(1 / 3)
     assert row.checkpoint_accuracy == pytest.approx(2 / 3)
     assert (row.p50_ms, row.images_per_second) == (2.0, 2000.0)
