@@ -197,7 +197,10 @@ def versions_of(folder: str) -> list[int]:
     return sorted(
         int(name)
         for name in _folders(folder)
-        if name.isdigit() and files.exists(os.path.join(folder, name, _GRAPH))
+        # No zeros before it, and no other scripts: it is written back.
+        if name.isdecimal()
+        and name == str(int(name))
+        and files.exists(os.path.join(folder, name, _GRAPH))
     )
 
 

@@ -85,30 +85,51 @@ _CALIBRATION = flags.DEFINE_integer(
     lower_bound=1,
     flag_values=FLAGS,
 )
-_TOLERANCE = flags.DEFINE_multi_string(
-    "tolerance",
-    [],
-    "FORMAT=DIFFERENCE: the largest difference of a probability that is "
-    "allowed, in [0, 1]. May be repeated. Defaults: "
-    + ", ".join(
-        f"{name} {found.limits.difference:g}"
+
+
+def _limit_flag(
+    flag: str, field: str, value: str, meaning: str
+) -> flags.FlagHolder:
+    """Defines a flag that sets one of the limits of a format."""
+    defaults = ", ".join(
+        f"{name} {getattr(found.limits, field):g}"
         for name, found in export_formats.FORMATS.items()
     )
-    + ".",
-    flag_values=FLAGS,
-)
-_AGREEMENT = flags.DEFINE_multi_string(
-    "agreement",
-    [],
-    "FORMAT=SHARE: the least share of examples with the checkpoint's answer, "
-    "in [0, 1]. May be repeated. Defaults: "
-    + ", ".join(
-        f"{name} {found.limits.agreement:g}"
-        for name, found in export_formats.FORMATS.items()
+    return flags.DEFINE_multi_string(
+        flag,
+        [],
+        f"FORMAT={value}: {meaning}, in [0, 1]. May be repeated. Defaults: "
+        f"{defaults}.",
+        flag_values=FLAGS,
     )
-    + ".",
-    flag_values=FLAGS,
-)
+
+
+_LIMITS = {
+    "difference": _limit_flag(
+        "tolerance",
+        "difference",
+        "DIFFERENCE",
+        "the largest difference of a probability that is allowed",
+    ),
+    "mean_difference": _limit_flag(
+        "mean_tolerance",
+        "mean_difference",
+        "DIFFERENCE",
+        "the same, of the mean over examples of the largest of each",
+    ),
+    "agreement": _limit_flag(
+        "agreement",
+        "agreement",
+        "SHARE",
+        "the least share of examples with the checkpoint's answer",
+    ),
+    "lost_accuracy": _limit_flag(
+        "lost_accuracy",
+        "lost_accuracy",
+        "SHARE",
+        "how much lower the accuracy may be",
+    ),
+}
 
 
 def main() -> int:
@@ -211,11 +232,8 @@ def _limits(
 ) -> dict[str, export_formats.Limits]:
     """Returns the limits of the formats, with those of the flags."""
     found = {name: chosen.limits for name, chosen in formats.items()}
-    for flag, field, values in (
-        ("tolerance", "difference", _TOLERANCE.value),
-        ("agreement", "agreement", _AGREEMENT.value),
-    ):
-        for name, share in _shares(flag, values, found).items():
+    for field, flag in _LIMITS.items():
+        for name, share in _shares(flag.name, flag.value, found).items():
             found[name] = dataclasses.replace(found[name], **{field: share})
     return found
 

@@ -29,7 +29,10 @@ def write(classifier: inference.Classifier, path: str) -> None:
             "Leave this format out, or use saved_model."
         )
     images = keras.Input(info.image_shape, name="images")
-    x = keras.layers.Rescaling(scale, offset, name="normalise")(images)
+    x = images
+    if len(scale) != info.image_shape[2]:
+        x = keras.layers.Concatenate(name="repeat_grey")([x] * len(scale))
+    x = keras.layers.Rescaling(scale, offset, name="normalise")(x)
     network = keras.Model(
         classifier.model.inputs[0], classifier.model.outputs[0], name=NETWORK
     )

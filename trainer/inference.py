@@ -227,7 +227,8 @@ def _affine(
     levels = 51 * np.arange(6)[:, None] + 85 * np.arange(shape[2])
     pixels = np.broadcast_to(levels[:, None, None] % 256, (len(levels), *shape))
     seen = np.asarray(preprocess(tf.constant(pixels, tf.uint8)), np.float64)
-    if seen.shape == pixels.shape:
+    # Of grey pictures one channel may be repeated for the network.
+    if seen.shape[:3] == pixels.shape[:3] and shape[2] in (1, seen.shape[3]):
         x, y = pixels[:, 0, 0], seen[:, 0, 0]
         scale = (y[3] - y[0]) / (x[3] - x[0])
         offset = y[0] - x[0] * scale

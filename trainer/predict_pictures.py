@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -64,9 +65,13 @@ class Reader:
             UnreadableImageError: No image, damaged, too large, or of another
                 size than a network takes that resizes nothing.
         """
+        stored = self._as_stored(data)
         try:
-            return np.asarray(self._decode(self._as_stored(data)))
+            return np.asarray(self._decode(stored))
         except tf.errors.OpError as error:
+            if "not compatible with expected shape" not in error.message:
+                with contextlib.suppress(tf.errors.OpError):
+                    return np.asarray(self._decode(_as_png(stored)))
             if "not compatible with expected shape" in error.message:
                 height, width, _ = self._shape
                 raise image_check.UnreadableImageError(
@@ -88,6 +93,17 @@ class Reader:
             # The damage that TensorFlow does not see.
             image_check.check_jpeg(data)
         return data
+
+
+def _as_png(data: bytes) -> bytes:
+    """Returns what can be decoded, in a form that can be decoded to grey.
+
+    Of a JPEG in CMYK, libjpeg makes colours alone.
+
+    Raises:
+        UnreadableImageError: It cannot be decoded at all.
+    """
+    return tf.io.encode_png(image_check.decode(data)).numpy()
 
 
 def _read(path: str) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from input import crops
-from models import resnet
+from models import input_format, resnet, simple_cnn
 from tests.conftest import make_engine, make_recipe
 from tests.trainer import label_sets
 from trainer import (
@@ -106,6 +106,28 @@ def test_other_preprocessings_are_no_scale(preprocess, tmp_path) -> None:
         )
 
 
+def test_grey_that_is_repeated_is_a_scale_of_each_channel(tmp_path) -> None:
+    """As weights for colour are given grey pictures."""
+
+    def colour(num_classes: int, image_shape) -> keras.Model:
+        wanted = input_format.named("imagenet")
+        shape = wanted.network_shape(image_shape)
+        model = simple_cnn.simple_cnn(num_classes, shape, filters=(4,))
+        return input_format.attach(model, wanted)
+
+    made = classifier("synthetic.image_shape = (8, 8, 1)", model=colour)
+    scale = made.info.preprocessing["scale"]
+    np.testing.assert_allclose(
+        scale, 1 / (255 * np.array([0.229, 0.224, 0.225]))
+    )
+    path = str(tmp_path / "x.keras")
+    export_keras.write(made, path)
+    grey = PIXELS[..., :1]
+    np.testing.assert_allclose(
+        artefacts.load(path).probabilities(grey), made.infer(grey), atol=1e-6
+    )
+
+
 def test_decoders_come_back(tmp_path) -> None:
     decoder = crops.ResizeCenterCrop(32, kept=0.75)
     facts = artefact_info.describe_decoder(decoder)
@@ -177,11 +199,11 @@ def test_a_temperature_softens(tmp_path) -> None:
 
 
 def test_parity_of_several_classes_an_example() -> None:
-    """An example counts where all of its classes are right."""
+    """Each class is an answer; right is an example with all of them."""
     labels = np.array([[1.0, 0, 1], [0, 0, 0], [0, 1, 0]], np.float32)
     expected = np.array([[0.9, 0.1, 0.8], [0.1, 0.2, 0.3], [0.6, 0.6, 0.2]])
     said = np.array([[0.9, 0.1, 0.4], [0.1, 0.2, 0.3], [0.6, 0.7, 0.2]])
-    limits = export_formats.Limits(0.5, 0.5)
+    limits = export_formats.Limits(0.5, 0.2, 0.5, 0.5)
     found = {
         "probabilities": said,
         "seconds": np.array([0.002, 0.004, 0.002]),
@@ -189,13 +211,51 @@ def test_parity_of_several_classes_an_example() -> None:
     }
     row = parity._row(("onnx", "tensors"), found, expected, labels, 9, limits)
     assert row.difference == pytest.approx(0.4)
-    assert row.agreement == pytest.approx(2 / 3)
+    assert row.mean_difference == pytest.approx(0.5 / 3)
+    assert row.agreement == pytest.approx(8 / 9)
     assert row.accuracy == pytest.approx(1 / 3)
     assert row.checkpoint_accuracy == pytest.approx(2 / 3)
     assert (row.p50_ms, row.images_per_second) == (2.0, 2000.0)
     assert row.passed
-    broken = dataclasses.replace(row, difference=float("nan"))
-    assert not broken.passed
+    for field in ("difference", "mean_difference"):
+        broken = dataclasses.replace(row, **{field: float("nan")})
+        assert not broken.passed
+
+
+def held_to(limits, said, expected, labels) -> bool:
+    times = {"seconds": np.ones(2), "batch_seconds": np.ones(2)}
+    found = {"probabilities": said, **times}
+    way = ("tflite_int8", "tensors")
+    return parity._row(way, found, expected, labels, 9, limits).passed
+
+
+def test_the_gate_of_int8() -> None:
+    """Rounding that a few examples suffer from passes, and damage does not."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (256, 10))
+    logits[0, :2] = 9.0  # It hesitates between two.
+    labels = logits.argmax(1)
+    labels[:50] = rng.integers(0, 10, 50)
+
+    def softmax(x: np.ndarray) -> np.ndarray:
+        exponentials = np.exp(x - x.max(1, keepdims=True))
+        return exponentials / exponentials.sum(1, keepdims=True)
+
+    limits = export_formats.FORMATS["tflite_int8"].limits
+    expected = softmax(logits)
+    rounded = logits + rng.normal(0, 0.2, logits.shape)
+    rounded[0, :2] = 10.0, 7.5
+    assert np.abs(softmax(rounded) - expected)[0].max() > 0.4
+    assert held_to(limits, softmax(rounded), expected, labels)
+    some = logits.copy()  # A third with other answers.
+    some[::3] = some[::3, ::-1]
+    # One example in fourteen that was right is wrong now, and none the other
+    # way: the answers alone would pass.
+    worse = logits.copy()
+    worse[50::14, :] = np.roll(worse[50::14], 1, 1)
+    assert (worse.argmax(1) == logits.argmax(1)).mean() > limits.agreement
+    for broken in (logits / 5, logits * 0, some, worse, logits[:, ::-1]):
+        assert not held_to(limits, softmax(broken), expected, labels)
 
 
 def test_label_sets(tmp_path, monkeypatch) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from input import decode
 from tests.trainer import tiny_run
 from tests.trainer.test_main import call
 from trainer import (
@@ -23,6 +24,7 @@ from trainer import (
     inference,
     predict,
     predict_output,
+    predict_pictures,
     results,
     rundir,
 )
@@ -204,6 +206,17 @@ def test_where_pictures_are_named(
         assert ask(model, output, wrong) == 2
         assert message in capsys.readouterr().err
         assert not output.exists()
+
+
+def test_a_grey_network_reads_colours_of_print() -> None:
+    """libjpeg makes no grey of CMYK."""
+    rgb = np.full((8, 8, 3), (200, 120, 40), np.uint8)
+    jpeg = io.BytesIO()
+    Image.fromarray(rgb).convert("CMYK").save(jpeg, "JPEG", quality=100)
+    reader = predict_pictures.Reader(decode.AsStored(), (8, 8, 1))
+    grey = np.asarray(Image.fromarray(rgb).convert("L"), np.int32)
+    found = reader.pixels(jpeg.getvalue())[..., 0]
+    assert np.abs(found - grey).max() <= 2
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """TensorFlow Serving's REST API, answered as it answers, and its limits."""
 
 import base64
+import gc
 import io
 import json
 import struct
@@ -16,7 +17,8 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tests.trainer import exported
 from tests.trainer.served import Client, served
 from trainer import artefact_info
-from trainer.serving import pictures
+from trainer.serving import payload, pictures
+from trainer.serving.limits import Limits, Refusal
 
 MODEL = "/v1/models/colours"
 RED, BLUE = exported.picture("red"), exported.picture("blue", kind="jpeg")
@@ -127,6 +129,10 @@ def test_base64_with_line_breaks_and_without_padding(client: Client) -> None:
         (
             b'{"signature_name": "x", "instances": [1]}',
             'Serving signature name: "x" not found in signature def',
+        ),
+        (
+            b'{"signature_name": ["x"], "instances": [1]}',
+            "Serving signature name: \"['x']\" not found in signature def",
         ),
         (
             b'{"signature_name": "tensors", "instances": [[1, 2]]}',
@@ -364,6 +370,20 @@ def test_ten_thousand_pictures_are_refused_with_the_fix(client: Client) -> None:
         "them in several requests, or start the server with a higher "
         "--max_pictures."
     )
+
+
+def test_many_small_lists_do_not_hold_up_the_others() -> None:
+    """With the garbage collector on, this took ten times as long."""
+    body = b'{"instances": [' + b"[]," * 1_000_000 + b"[]]}"
+    collected = []
+    gc.callbacks.append(lambda phase, info: collected.append(phase))
+    try:
+        with pytest.raises(Refusal, match="1,000,001 pictures"):
+            payload.parse(body, Limits(), exported.SHAPE)
+    finally:
+        gc.callbacks.pop()
+    assert len(collected) < 10
+    assert gc.isenabled()
 
 
 def test_long_bodies_are_refused_whether_they_say_so_or_not(client) -> None:

@@ -201,18 +201,22 @@ def test_bodies_share_the_memory(model) -> None:
 
 
 def test_more_connections_than_allowed(model) -> None:
+    """Whoever looks after the process is answered nevertheless."""
     with served(model, max_connections=3) as client:
-        assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 200
         with connect(client), connect(client):
-            wait_until(
-                lambda: (
-                    requests.get(
-                        client.address + "/healthz", timeout=20
-                    ).status_code
-                    == 503
-                )
-            )
-        wait_until(lambda: client.get("/healthz").status_code == 200)
+
+            def ask(path: str) -> requests.Response:
+                return requests.get(client.address + path, timeout=20)
+
+            wait_until(lambda: ask("/readyz").status_code == 503)
+            answer = ask("/readyz")
+            assert "More than 3 connections" in answer.json()["error"]
+            assert answer.headers["retry-after"] == "1"
+            assert ask("/healthz").status_code == 200
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        counted = client.get("/metrics").text
+        assert 'lockstep_requests_total{code="503",kind="health"}' in counted
 
 
 def test_an_error_of_ours_is_told_and_survived(model, monkeypatch) -> None:

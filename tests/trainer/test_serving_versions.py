@@ -190,6 +190,26 @@ def test_a_broken_version_is_told_of_and_left(
         assert client.get("/readyz").json()["problems"] == []
 
 
+def test_a_version_that_is_copied_slowly_is_served_when_it_is_complete(
+    folder: pathlib.Path, models: pathlib.Path
+) -> None:
+    """By name, as cp and rsync do it, the weights come last."""
+    with served(folder) as client:
+        (folder / "2").mkdir()
+        for name in ("assets.extra", servable.GRAPH, "variables"):
+            source, target = models / "2" / name, folder / "2" / name
+            if source.is_dir():
+                shutil.copytree(source, target)
+            else:
+                shutil.copy2(source, target)
+            if name == servable.GRAPH:
+                wait_until(lambda: client.get("/readyz").json()["problems"])
+                assert scale(client) == 1
+        wait_until(lambda: client.metric("lockstep_model_version") == 2)
+        assert scale(client) == 2
+        assert client.get("/readyz").json()["problems"] == []
+
+
 def test_a_folder_that_disappears_is_no_reason_to_stop(
     folder: pathlib.Path, models: pathlib.Path
 ) -> None:

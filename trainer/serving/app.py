@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jinja2
@@ -195,9 +196,19 @@ class Handlers:
 
 
 def make(
-    service: Service, kept: keeper.Keeper, metrics: monitoring.Metrics
+    service: Service,
+    kept: keeper.Keeper,
+    metrics: monitoring.Metrics,
+    bounded: Callable[[ASGIApp], ASGIApp],
 ) -> ASGIApp:
-    """Returns the application."""
+    """Returns the application.
+
+    Args:
+        service: Computes.
+        kept: Knows the versions.
+        metrics: Counts, also what is refused by the next.
+        bounded: Wraps it in what refuses requests when there are too many.
+    """
     page = (
         jinja2.Environment(
             loader=jinja2.PackageLoader("trainer"),
@@ -236,7 +247,7 @@ def make(
             HTTPException: replies.no_such_route,
         },
     )
-    return monitoring.Counted(application, metrics)
+    return monitoring.Counted(bounded(application), metrics)
 
 
 def _rendered(answers: list[servable.Outputs], key: str) -> bytes:

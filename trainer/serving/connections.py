@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http import h11_impl
 
 from input import errors
+from trainer.serving import replies
 
 _BACKLOG = 512
 
@@ -57,6 +59,45 @@ class _Protocol(h11_impl.H11Protocol):
             self._deadline = None
 
 
+class Bounded:
+    """An application that refuses requests while there are too many clients.
+
+    But for /healthz: an orchestrator would end a server that is only busy.
+    Uvicorn's own limit knows no such exception, and answers in plain text.
+    """
+
+    def __init__(
+        self, application: ASGIApp, limit: int, count: Callable[[], int]
+    ) -> None:
+        """Wraps an application.
+
+        Args:
+            application: Answers.
+            limit: Connections at a time.
+            count: How many there are.
+        """
+        self._application = application
+        self._limit = limit
+        self._count = count
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Passes a request on, or refuses it."""
+        application = self._application
+        if self._count() > self._limit and scope.get("path") != "/healthz":
+            application = replies.json(
+                {
+                    "error": f"More than {self._limit:,} connections are "
+                    "open. Try again later, or start the server with a "
+                    "higher --max_connections."
+                },
+                503,
+                {"retry-after": "1", "connection": "close"},
+            )
+        await application(scope, receive, send)
+
+
 def listen(host: str, port: int) -> socket.socket:
     """Opens a port.
 
@@ -99,7 +140,6 @@ def address(opened: socket.socket) -> str:
 def server(
     application: ASGIApp,
     *,
-    max_connections: int,
     read_seconds: float,
     grace_seconds: float,
 ) -> uvicorn.Server:
@@ -110,7 +150,6 @@ def server(
 
     Args:
         application: Answers.
-        max_connections: Above it, requests are answered with 503.
         read_seconds: For the head of a request, and between two requests.
         grace_seconds: For the requests that are there at the end.
     """
@@ -122,7 +161,6 @@ def server(
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=max_connections,
         timeout_keep_alive=read_seconds,  # type: ignore[arg-type]
         timeout_graceful_shutdown=grace_seconds,  # type: ignore[arg-type]
     )

@@ -8,6 +8,8 @@ import functools
 import os
 from collections.abc import Callable
 
+from starlette.types import ASGIApp
+
 from input import errors
 from trainer.serving import (
     app,
@@ -79,10 +81,16 @@ class Server:
             metrics,
         )
         self._http = connections.server(
-            app.make(self._service, self._keeper, metrics),
-            max_connections=settings.max_connections,
+            app.make(self._service, self._keeper, metrics, self._bounded),
             read_seconds=settings.limits.read_seconds,
             grace_seconds=settings.limits.timeout_seconds,
+        )
+
+    def _bounded(self, application: ASGIApp) -> ASGIApp:
+        return connections.Bounded(
+            application,
+            self._settings.max_connections,
+            lambda: len(self._http.server_state.connections),
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 
@@ -13,8 +14,8 @@ from trainer.serving import servable
 # Where trainer.export puts its models, in its --output.
 _MODELS = "saved_model"
 
-# Nanoseconds and bytes: what was written anew has others.
-Identity = tuple[int, int]
+# Files by name, with nanoseconds and bytes: what was written anew has others.
+Identity = tuple[tuple[str, int, int], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +113,23 @@ def _listed(folder: str) -> list[str]:
 
 
 def _identity(path: str) -> Identity | None:
-    """Returns None where there is no model, or not yet."""
+    """Returns None where there is no model, or not yet.
+
+    All files count: `cp -r` and rsync bring the graph before the weights.
+    """
     try:
-        found = tf.io.gfile.stat(os.path.join(path, servable.GRAPH))
+        tf.io.gfile.stat(os.path.join(path, servable.GRAPH))
+        names = sorted(
+            os.path.join(folder, name)
+            for folder, _, found in tf.io.gfile.walk(path)
+            for name in found
+        )
     except (OSError, tf.errors.OpError):
         return None
-    return found.mtime_nsec, found.length
+    found = []
+    for name in names:
+        # One may have gone in the meantime.
+        with contextlib.suppress(OSError, tf.errors.OpError):
+            seen = tf.io.gfile.stat(name)
+            found.append((name, seen.mtime_nsec, seen.length))
+    return tuple(found)
