@@ -215,15 +215,15 @@ class StopOnSignal:
         Args:
             exchange: Of the engine. A signal to one process stops them all.
         """
+        return lambda latest: self.check(exchange)
 
-        def act(latest: loop.Progress) -> None:
-            mine = self.received or ""
-            names = [n.decode() for n in exchange(mine.encode()) if n]
-            if names:
-                self.received = self.received or names[0]
-                raise loop.StopTraining
-
-        return act
+    def check(self, exchange: Callable[[bytes], list[bytes]]) -> None:
+        """Raises loop.StopTraining where a signal has come to any process."""
+        mine = self.received or ""
+        names = [n.decode() for n in exchange(mine.encode()) if n]
+        if names:
+            self.received = self.received or names[0]
+            raise loop.StopTraining
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:

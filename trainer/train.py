@@ -6,6 +6,7 @@ from trainer import (
     actions,
     agreement,
     checkpoint,
+    loop,
     preview,
     results,
     rollback,
@@ -20,7 +21,7 @@ from trainer import (
 
 
 class Preempted(Exception):  # noqa: N818 - a request, not an error
-    """A signal or a notice ended training; a checkpoint is committed."""
+    """A signal or a notice ended training; what was done is committed."""
 
 
 def train(
@@ -68,7 +69,18 @@ def train(
             agreement.on_chief(
                 parts.engine, lambda: preview.write(recipe, model_dir)
             )
-        parts = parts.with_features(watch.beat)
+
+        def beat() -> None:
+            watch.beat()
+            stop.check(parts.engine.exchange)
+
+        try:
+            parts = parts.with_features(beat)
+        except loop.StopTraining:
+            raise Preempted(
+                f"{stop.received}: stopped at step {start} of {total}, while "
+                "features were computed. Run the same command again to go on."
+            ) from None
         out = writer.Writer(model_dir, enabled=parts.engine.is_chief)
         resumed = parts.engine.is_chief and bool(checkpoints.steps())
         out.write(

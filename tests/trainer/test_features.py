@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -155,6 +156,20 @@ def test_a_folder_that_cannot_be_used_ends_the_run_at_once(
     file.mkdir()
     assert train(tmp_path / "c", *short, folder) == 2
     assert f"{file} cannot be read: " in capsys.readouterr().err
+
+
+def test_a_signal_stops_the_computing_of_features(
+    tmp_path, caplog, monkeypatch
+) -> None:
+    def fill(*_) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(features_lib.Layout, "fill", fill)
+    assert train(tmp_path) == 75
+    assert "SIGTERM: stopped at step 0 of" in caplog.text
+    assert "while features were computed" in caplog.text
+    monkeypatch.undo()
+    assert train(tmp_path) == 0
 
 
 def test_phases_may_begin_with_features(tmp_path, caplog) -> None:
