@@ -18,6 +18,7 @@ class Row(NamedTuple):
     format: str
     way: str
     difference: float
+    mean_difference: float
     agreement: float
     accuracy: float
     bytes: int
@@ -81,6 +82,7 @@ def _row(found: Mapping[str, Any]) -> Row:
         format=str(found["format"]),
         way=str(found["way"]),
         difference=float(found["difference"]),
+        mean_difference=float(found["mean_difference"]),
         agreement=float(found["agreement"]),
         accuracy=float(found["accuracy"]),
         bytes=int(found["bytes"]),

@@ -323,6 +323,7 @@ def test_the_report_shows_the_export(run, exported) -> None:
     for name in export_formats.FORMATS:
         assert name in page
     assert page.count("image_bytes") == 1
+    assert '<th scope="col">Mean</th>' in page
 
     kept = run / "evaluation" / "export.json"
     content = kept.read_bytes()
