@@ -172,9 +172,12 @@ def check_folder(folder: str) -> None:
 def _save(path: str, table: features_lib.Table) -> None:
     content = io.BytesIO()
     np.savez(content, rows=table.rows, labels=table.labels)
-    whole = content.getvalue()
+    # Features may take half of the memory: no copy more than one.
+    digest = hashlib.sha256(content.getbuffer()).digest()
+    content.seek(0, io.SEEK_END)
+    content.write(digest)
     with errors.writing(path):
-        files.write_atomically(path, whole + hashlib.sha256(whole).digest())
+        files.write_atomically(path, content.getvalue())
 
 
 def _load(
@@ -190,11 +193,11 @@ def _load(
             f"train.features_dir: {path} cannot be read: "
             f"{errors.reason(error)}. Remove it, or name another folder."
         ) from error
-    whole, digest = content[:-32], content[-32:]
-    if hashlib.sha256(whole).digest() != digest:
+    if hashlib.sha256(memoryview(content)[:-32]).digest() != content[-32:]:
         logging.warning("%s is damaged: features are computed again.", path)
         return None
-    with np.load(io.BytesIO(whole)) as found:
+    # What stands behind an archive does not matter to whoever reads it.
+    with np.load(io.BytesIO(content)) as found:
         rows = features_lib.empty(layout, examples)
         rows[:] = found["rows"]
         return features_lib.Table(layout, rows, found["labels"])
