@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import io
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 
@@ -18,6 +19,8 @@ from input.convert_folder import SPLIT_NAMES
 from input.errors import DataError
 
 _DELIMITERS = (",", ";", "\t")
+# What Excel writes, or wants to read, before the names of the columns.
+_EXCEL = re.compile(r"sep=.\r?\n", re.IGNORECASE)
 _COLUMNS = ("path", "label", "split")
 _LINES_IN_MESSAGE = 20
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -97,12 +100,17 @@ class Manifest:
 
         Args:
             data: UTF-8, with or without a byte order mark; commas, semicolons
-                or tabs between the columns, which the first line names.
+                or tabs between the columns, which the first line names; Excel's
+                `sep=;` may stand before it.
 
         Raises:
             DataError: Not UTF-8, or the first line lacks a column.
         """
         text = _decode(self.name, data)
+        told = _EXCEL.match(text)
+        before = 0
+        if told:
+            text, before = text[told.end() :], 1
         delimiter, header = _header(self.name, text)
         self._check_slices(header)
         self.has_splits = "split" in header
@@ -117,10 +125,10 @@ class Manifest:
             skipinitialspace=True,
             strict=True,
         )
-        end = 0
+        end = before
         try:
             for number, cells in enumerate(reader):
-                line, end = end + 1, reader.line_num
+                line, end = end + 1, before + reader.line_num
                 if number == 0 or not any(cell.strip() for cell in cells):
                     continue
                 if len(cells) != len(header):

@@ -49,6 +49,7 @@ CAT_DOG = {"train": {"0.png": 0, "1.png": 1}}
         "path,label\r0.png,cat\r1.png,dog\r",
         "path;label\n0.png;cat\n1.png;dog\n",
         "path\tlabel\n0.png\tcat\n1.png\tdog\n",
+        "sep=;\r\npath;label\r\n0.png;cat\r\n1.png;dog\r\n",
         "label,path\ncat,0.png\ndog,1.png\n",
         "Path , LABEL\n0.png , cat\n 1.png,dog \n",
         'path,label\n"0.png","cat"\n"1.png","dog"\n',
@@ -92,6 +93,13 @@ def test_absolute_paths_and_other_names_of_the_root(root, tmp_path):
     aliases = (f"{tmp_path}/link", "gs://bucket/pictures")
     source = read(root, text, aliases=aliases)
     assert labels(source)["train"] == {"0.png": 0, "1.png": 1, "2.png": 1}
+
+
+def test_lines_are_counted_from_what_excel_adds(root):
+    with pytest.raises(
+        errors.DataError, match="line 3: nowhere.png: not found"
+    ):
+        read(root, "sep=,\npath,label\nnowhere.png,cat\n")
 
 
 def test_splits(root):
