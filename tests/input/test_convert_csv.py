@@ -96,9 +96,7 @@ def test_absolute_paths_and_other_names_of_the_root(root, tmp_path):
 
 
 def test_lines_are_counted_from_what_excel_adds(root):
-    with pytest.raises(
-        errors.DataError, match="line 3: nowhere.png: not found"
-    ):
+    with pytest.raises(DataError, match="line 3: nowhere.png: not found"):
         read(root, "sep=,\npath,label\nnowhere.png,cat\n")
 
 
