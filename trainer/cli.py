@@ -174,6 +174,10 @@ def run(
     own = own or flags.FlagValues()
     if own.is_parsed():
         own.unparse_flags()
+    # Of another binary that this process has imported.
+    others = {name: flags.FLAGS[name] for name in own if name in flags.FLAGS}
+    for name in others:
+        delattr(flags.FLAGS, name)
     flags.FLAGS.append_flag_values(own)
     try:
         app.run(
@@ -187,6 +191,8 @@ def run(
         raise
     finally:
         flags.FLAGS.remove_flag_values(own)
+        for name, flag in others.items():
+            flags.FLAGS[name] = flag
 
 
 def _leave(end: SystemExit) -> None:
