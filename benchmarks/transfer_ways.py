@@ -17,20 +17,23 @@ class Way(NamedTuple):
 
 
 _LITE0 = ('train.duration = "{epochs} epochs"', "SIZE = {size}")
+# Clothes fill their pictures.
+_CROP = "random_resized_crop.min_area = 0.5"
 WAYS = {
     "features and head": Way("gin/features.gin", _LITE0),
-    "fine-tuned": Way("gin/fine_tune.gin", _LITE0),
+    "fine-tuned": Way("gin/fine_tune.gin", (*_LITE0, _CROP)),
     "from random weights": Way(
         "gin/fine_tune.gin",
         (
             *_LITE0,
+            _CROP,
             "efficientnet_lite0.weights = None",
             "train.phases = []",
             "train.optimizer = @sgd()",
             "sgd.learning_rate = @cosine_schedule()",
             "sgd.weight_decay = 1e-4",
             "sgd.clip_norm = 1.0",
-            "cosine_schedule.peak = 0.1",
+            "cosine_schedule.peak = 0.05",
             'cosine_schedule.warmup = "2 epochs"',
         ),
     ),
