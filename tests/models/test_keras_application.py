@@ -17,7 +17,6 @@ SLOW = [
     (apps.convnext, "ConvNeXtTiny"),
     (apps.densenet, "DenseNet121"),
     (apps.efficientnet_v2, "EfficientNetV2B0"),
-    (apps.efficientnet_v2, "EfficientNetV2S"),
     (apps.inception_v3, "InceptionV3"),
     (apps.mobilenet, "MobileNet"),
     (apps.mobilenet_v2, "MobileNetV2"),
