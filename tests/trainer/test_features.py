@@ -329,11 +329,11 @@ def test_keeping_features_takes_little_memory_beside_them(tmp_path) -> None:
     rows[:] = np.arange(len(rows), dtype=np.uint8)[:, None, None, None]
     table = features_lib.Table(layout, rows, np.zeros([len(rows)], np.int32))
     tracemalloc.start()
-    features._save(f"{tmp_path}/kept", table)
+    feature_tables._save(f"{tmp_path}/kept", table)
     _, most = tracemalloc.get_traced_memory()
     assert most < 1.6 * rows.nbytes
     tracemalloc.reset_peak()
-    found = features._load(f"{tmp_path}/kept", layout, 2**14)
+    found = feature_tables._load(f"{tmp_path}/kept", layout, 2**14)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     # The file, what NumPy reads of it, and the rows.

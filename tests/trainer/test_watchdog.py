@@ -67,6 +67,8 @@ def test_evaluation_beats_at_each_batch() -> None:
         predict=lambda batch: watch.log.append("batch") or 2 * batch,
         global_batch_size=1,
         num_classes=2,
+        metric_set=None,
+        loss=None,
     )
     predict = watch.evaluator(inner).predict
     assert [predict(3), predict(4)] == [6, 8]
