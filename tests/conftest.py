@@ -16,6 +16,7 @@ from input import dataset
 from trainer import bindings, config, engine, recipe, strategies
 
 REPO = pathlib.Path(__file__).resolve().parents[1]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
@@ -33,6 +34,15 @@ def any_kernels() -> Iterator[None]:
     """Takes back what a test with train.deterministic has asked for."""
     yield
     framework.disable_op_determinism()
+
+
+@pytest.fixture(autouse=True)
+def same_signals() -> Iterator[None]:
+    """A training that was stopped ignores signals until its process ends."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def make_engine(replicas: int) -> engine.Engine:
