@@ -38,8 +38,8 @@ test: horovod  ## Run the test suite (under 20 minutes on 2 cores).
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 # Interrupted, pytest still takes down the clusters that it has started.
-test-long: horovod  ## Run what takes minutes each: a real Slurm, pods (30 minutes at most).
-	timeout --signal=INT --kill-after=60 30m \
+test-long: horovod  ## Run what takes minutes each: a real Slurm, pods (under 30 minutes; ended after 40).
+	timeout --signal=INT --kill-after=60 40m \
 	  $(BIN)/python -m pytest -m long $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 lint: $(VENV)/installed  ## Run ruff, mypy and shellcheck with the settings of pre-commit.
