@@ -2,13 +2,11 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 import time
 
 import numpy as np
 
-from benchmarks import fashion_mnist, tables
+from benchmarks import commands, fashion_mnist, tables
 
 CONTENDERS = {"features kept": "True", "whole network": "False"}
 
@@ -29,7 +27,7 @@ def write(
     pictures.labels["test"] = pictures.labels["test"][:test_pictures]
     sizes = np.minimum(pictures.sizes, each)
     fashion_mnist.write(pictures, sizes.tolist(), folder / "idx")
-    _run(
+    commands.run(
         "input.convert",
         "--source=idx",
         f"--input={folder / 'idx'}",
@@ -63,7 +61,7 @@ def train(
     """
     model_dir = folder / name.replace(" ", "_")
     began = time.time()
-    _run(
+    commands.run(
         "trainer.main",
         "--gin_file=gin/features.gin",
         f"--model_dir={model_dir}",
@@ -106,11 +104,3 @@ def report(found: dict[str, list[tuple[float, float]]]) -> str:
         "top-1 at the end",
     ]
     return tables.markdown(header, rows)
-
-
-def _run(module: str, *arguments: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )

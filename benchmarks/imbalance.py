@@ -12,8 +12,6 @@ which is whole: 1,000 pictures of each class. Prints Markdown; about 30 minutes.
 
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 
@@ -21,7 +19,7 @@ import numpy as np
 import tqdm
 from absl import app, flags
 
-from benchmarks import fashion_mnist, tables
+from benchmarks import commands, fashion_mnist, tables
 from trainer import results
 
 _DATA = flags.DEFINE_string(
@@ -74,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
         pictures = fashion_mnist.read(_DATA.value)
         sizes = skewed(pictures.sizes, _RATIO.value)
         fashion_mnist.write(pictures, sizes, folder / "idx")
-        _run(
+        commands.run(
             "input.convert",
             "--source=idx",
             f"--input={folder / 'idx'}",
@@ -127,7 +125,7 @@ def _recall(
 ) -> np.ndarray:
     """Trains once; returns the recall of each class of the test split."""
     with tempfile.TemporaryDirectory(dir=folder) as run:
-        _run(
+        commands.run(
             "trainer.main",
             "--gin_file=gin/fashion_mnist.gin",
             f"--model_dir={run}",
@@ -145,17 +143,6 @@ def _recall(
         (path,) = pathlib.Path(run).rglob("test.npz")
         counts = results.EvaluationResult.load(str(path)).confusion_matrix
     return counts.diagonal() / counts.sum(axis=1)
-
-
-def _run(module: str, *arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{module} failed:\n{done.stderr[-3000:]}")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ as 10,000 pictures can tell, and the seconds of the command. About half an hour.
 
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,7 +21,7 @@ from collections.abc import Sequence
 import tqdm
 from absl import app, flags
 
-from benchmarks import fashion_mnist, tables, transfer_ways
+from benchmarks import commands, fashion_mnist, tables, transfer_ways
 from trainer import results
 
 _DATA = flags.DEFINE_string(
@@ -62,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
         pictures = fashion_mnist.read(_DATA.value)
         sizes = [_EACH.value] * len(pictures.sizes)
         fashion_mnist.write(pictures, sizes, folder / "idx")
-        _run(
+        commands.run(
             "input.convert",
             "--source=idx",
             f"--input={folder / 'idx'}",
@@ -112,7 +110,7 @@ def _result(
         size=_SIZE.value,
     )
     with tempfile.TemporaryDirectory(dir=folder) as run:
-        _run(
+        commands.run(
             "trainer.main",
             f"--gin_file={way.recipe}",
             f"--model_dir={run}",
@@ -120,17 +118,6 @@ def _result(
         )
         (path,) = pathlib.Path(run).rglob("test.npz")
         return results.EvaluationResult.load(str(path))
-
-
-def _run(module: str, *arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{module} failed:\n{done.stderr[-3000:]}")
 
 
 if __name__ == "__main__":
